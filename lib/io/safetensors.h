@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The safetensors format: reader on a read-only map, and writer.
+//
+// Layout: u64 little-endian header length N, N bytes of JSON {name: {dtype, shape, data_offsets}}, then the data, which the
+// tensors must cover exactly. Everything is checked when the file is opened, before anything is allocated from its numbers;
+// a broken file is Error kFile naming file and tensor. Opening costs the header; tensors cost nothing until touched.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/file.h"
+
+namespace suture::io {
+
+struct TensorInfo {
+  std::string name;
+  std::string dtype;  // the format's spelling: "F32", "BF16", ...
+  std::vector<int64_t> shape;
+  uint64_t begin = 0, end = 0;  // bytes, relative to the data section
+  uint64_t size() const { return end - begin; }
+};
+
+class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
+ public:
+  static std::shared_ptr<const SafetensorsFile> open(const fs::path& path);
+
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }  // in data order, which is file order
+  const TensorInfo* find(const std::string& name) const;
+  const TensorInfo& info(const std::string& name) const;  // kModel when absent
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  // A view on the map that keeps it alive: read only, writing faults. A tensor not aligned to its element is copied.
+  // A dtype LibTorch's operators do not cover (F8 and smaller) is Error kModel naming it; bytes() still gives it.
+  at::Tensor tensor(const std::string& name) const;
+  std::span<const std::byte> bytes(const std::string& name) const;
+  const fs::path& path() const { return map_.path(); }
+
+ private:
+  explicit SafetensorsFile(const fs::path& path) : map_(path) {}
+  void read_header();
+
+  MappedFile map_;
+  uint64_t data_start_ = 0;
+  std::vector<TensorInfo> tensors_;
+  std::unordered_map<std::string, size_t> by_name_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// One tensor to write. `bytes` is called once, when its turn comes; what it returns must stay alive until the next call.
+// The size of the bytes must equal shape and dtype.
+struct NamedBytes {
+  std::string name;
+  std::string dtype;
+  std::vector<int64_t> shape;
+  std::function<std::span<const std::byte>()> bytes;
+};
+
+// Of a tensor: contiguous row-major bytes, made when asked for, so that one copy at most is alive.
+NamedBytes named_bytes(std::string name, at::Tensor tensor);
+// Of bytes that outlive the write.
+NamedBytes named_bytes(const TensorInfo& info, std::span<const std::byte> bytes);
+
+// Writes in the given order, streaming; "format": "pt" is set unless `metadata` has a format. The header is padded to 8
+// bytes with spaces. Appears whole or not at all; re-read and compared against the digests of what was written before that.
+void write_safetensors(const fs::path& path, const std::vector<NamedBytes>& tensors,
+                       std::map<std::string, std::string> metadata = {});
+
+// Bytes of a contiguous CPU tensor. The span is valid as long as the tensor is.
+std::span<const std::byte> tensor_bytes(const at::Tensor& tensor);
+
+// Bits of one element, 0 for an unknown dtype name.
+int64_t safetensors_bits(const std::string& dtype);
+
+}  // namespace suture::io
