@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The GGUF format (versions 2 and 3, little endian): reader on a read-only map, with dequantisation to fp32.
 //
-// Everything is checked when the file is opened: counts against the file's size before anything is allocated, alignment,
-// offsets in range and not overlapping, duplicate names. A broken file is Error kFile naming file, tensor and offset.
-// Dequantised numbers equal those of the `gguf` Python package bit for bit.
+// Everything is checked when the file is opened: counts against the file's size before anything is allocated,
+// alignment, offsets in range and not overlapping, duplicate names. A broken file is Error kFile naming file, tensor
+// and offset. Dequantised numbers equal those of the `gguf` Python package bit for bit.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -27,8 +27,8 @@ class GgufFile : public std::enable_shared_from_this<GgufFile> {
  public:
   struct Info {
     std::string name;
-    std::string type;            // ggml's spelling: "F32", "Q4_1", "Q6_K", ...
-    std::vector<int64_t> shape;  // row-major: ggml's ne reversed, so a linear weight is [out, in]
+    std::string type;             // ggml's spelling: "F32", "Q4_1", "Q6_K", ...
+    std::vector<int64_t> shape;   // row-major: ggml's ne reversed, so a linear weight is [out, in]
     uint64_t begin = 0, end = 0;  // bytes, relative to the data section
     uint32_t type_id = 0;
   };
@@ -52,7 +52,7 @@ class GgufFile : public std::enable_shared_from_this<GgufFile> {
   std::vector<std::string> texts_or(const std::string& key, std::vector<std::string> otherwise) const;
   std::vector<float> numbers_or(const std::string& key, std::vector<float> otherwise) const;
   std::vector<int64_t> integers_or(const std::string& key, std::vector<int64_t> otherwise) const;
-  std::vector<std::string> keys() const;      // in file order
+  std::vector<std::string> keys() const;        // in file order
   bool is_array(const std::string& key) const;  // false for a missing key
 
   const std::vector<Info>& tensors() const { return tensors_; }  // in the order of the file's table
