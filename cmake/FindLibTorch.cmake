@@ -30,8 +30,9 @@ find_package_handle_standard_args(LibTorch
 if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
   get_filename_component(_libdir "${LibTorch_CPU_LIBRARY}" DIRECTORY)
   add_library(LibTorch::cpu INTERFACE IMPORTED)
-  target_include_directories(LibTorch::cpu SYSTEM INTERFACE
-    "${LibTorch_INCLUDE_DIR}" "${LibTorch_INCLUDE_DIR}/torch/csrc/api/include")
+  # Searched after the system's folders: the wheel brings its own fmt headers, of another version than the fmt we link.
+  target_compile_options(LibTorch::cpu INTERFACE
+    "SHELL:-idirafter \"${LibTorch_INCLUDE_DIR}\"" "SHELL:-idirafter \"${LibTorch_INCLUDE_DIR}/torch/csrc/api/include\"")
   # The wheel's OpenMP runtime goes first, so that one copy of it serves LibTorch and us.
   target_link_libraries(LibTorch::cpu INTERFACE "${LibTorch_CPU_LIBRARY}" "${LibTorch_C10_LIBRARY}")
   target_link_options(LibTorch::cpu INTERFACE "-Wl,-rpath,${_libdir}" "-Wl,-rpath-link,${_libdir}" "-Wl,--no-as-needed")
