@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/gguf.h"
+
+#include <ATen/ops/equal.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "core/error.h"
+#include "io/safetensors.h"
+
+namespace suture::io {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const fs::path kFixtures = fs::path(SUTURE_SOURCE_DIR) / "tests/fixtures/io";
+
+TEST(Gguf, EveryTypeEqualsTheReferenceBitForBit) {
+  const auto file = GgufFile::open(kFixtures / "types.gguf");
+  const auto expected = SafetensorsFile::open(kFixtures / "types.safetensors");
+  ASSERT_EQ(expected->tensors().size(), 14u);
+  for (const TensorInfo& info : expected->tensors()) {
+    const at::Tensor got = file->tensor(info.name).to(at::kFloat).contiguous();
+    const at::Tensor want = expected->tensor(info.name);
+    ASSERT_EQ(got.sizes(), want.sizes()) << info.name;
+    EXPECT_EQ(std::memcmp(got.const_data_ptr(), want.const_data_ptr(), want.nbytes()), 0) << info.name;
+    EXPECT_EQ(file->info(info.name).type, info.name);
+  }
+}
+
+TEST(Gguf, PlainTypesAreViewsThatOutliveTheFile) {
+  auto file = GgufFile::open(kFixtures / "types.gguf");
+  const at::Tensor half = file->tensor("F16");
+  EXPECT_EQ(half.const_data_ptr(), static_cast<const void*>(file->bytes("F16").data()));
+  file.reset();
+  EXPECT_EQ(half.scalar_type(), at::kHalf);
+  EXPECT_EQ(half.to(at::kFloat).sizes(), at::IntArrayRef({3, 5}));
+}
+
+TEST(Gguf, ValuesByKey) {
+  const auto file = GgufFile::open(kFixtures / "types.gguf");
+  EXPECT_EQ(file->version(), 3u);
+  EXPECT_EQ(file->text("general.architecture"), "suture-test");
+  EXPECT_EQ(file->integer("test.u8"), 200);
+  EXPECT_EQ(file->integer("test.i32"), -7);
+  EXPECT_EQ(file->number("test.f32"), 0.5);
+  EXPECT_EQ(file->number("test.f64"), 1e-300);
+  EXPECT_EQ(file->number("test.i32"), -7.0);
+  EXPECT_TRUE(file->flag("test.flag"));
+  EXPECT_EQ(file->text("test.text"), "naïve 🦙");
+  EXPECT_THAT(file->texts("test.texts"), ElementsAre("a", "", "ü"));
+  EXPECT_THAT(file->integers("test.integers"), ElementsAre(1, -2, 3));
+  EXPECT_THAT(file->numbers("test.numbers"), ElementsAre(0.25f, -0.5f));
+  EXPECT_EQ(file->integer_or("test.absent", 5), 5);
+  EXPECT_EQ(file->keys().front(), "general.architecture");
+  EXPECT_TRUE(file->is_array("test.texts"));
+  EXPECT_FALSE(file->is_array("test.text"));
+}
+
+// The message of the Error that `use` throws, with its code in front; "" when it throws none.
+template <class Use>
+std::string complaint(Use use) {
+  try {
+    use();
+  } catch (const Error& error) {
+    return fmt::format("{}: {}", int(error.code()), error.what());
+  }
+  return "";
+}
+
+TEST(Gguf, KeysOfAnotherKindAreRefused) {
+  const auto file = GgufFile::open(kFixtures / "types.gguf");
+  EXPECT_THAT(complaint([&] { file->integer("test.text"); }), HasSubstr("is a text, expected an integer below 2^63"));
+  EXPECT_THAT(complaint([&] { file->integer("test.u64"); }), HasSubstr("6: cannot use key 'test.u64'"));
+  EXPECT_THAT(complaint([&] { file->text_or("test.u8", ""); }), HasSubstr("is an integer, expected a text"));
+  EXPECT_THAT(complaint([&] { file->text("no.key"); }), HasSubstr("6: cannot find key 'no.key'"));
+  EXPECT_THAT(complaint([&] { file->tensor("IQ4_NL"); }), HasSubstr("quantisation IQ4_NL is not supported"));
+  EXPECT_THAT(complaint([&] { file->tensor("none"); }), HasSubstr("6: cannot find tensor 'none'"));
+}
+
+// Builds files byte by byte, so that each can be broken in one way.
+class Builder {
+ public:
+  template <class T>
+  Builder& put(T value) {
+    bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
+    return *this;
+  }
+  Builder& text(std::string_view value) {
+    put(uint64_t(value.size()));
+    bytes_ += value;
+    return *this;
+  }
+  Builder& head(uint32_t version, uint64_t tensors, uint64_t keys) {
+    bytes_ += "GGUF";
+    return put(version).put(tensors).put(keys);
+  }
+  Builder& tensor(std::string_view name, std::vector<uint64_t> sizes, uint32_t type, uint64_t offset) {
+    text(name).put(uint32_t(sizes.size()));
+    for (const uint64_t size : sizes) put(size);
+    return put(type).put(offset);
+  }
+  Builder& data(size_t size) {
+    bytes_.resize((bytes_.size() + 31) / 32 * 32 + size, 'x');
+    return *this;
+  }
+  std::string open() const {
+    const fs::path folder = fs::path(::testing::TempDir()) / "suture-gguf";
+    fs::create_directories(folder);
+    const fs::path path = folder / "made.gguf";
+    std::ofstream(path, std::ios::binary) << bytes_;
+    return complaint([&] { GgufFile::open(path); });
+  }
+
+ private:
+  std::string bytes_;
+};
+
+TEST(Gguf, GoodMinimalFilesOpen) {
+  EXPECT_EQ(Builder().head(3, 0, 0).open(), "");
+  EXPECT_EQ(Builder().head(2, 1, 0).tensor("a", {4, 2}, 0, 0).data(32).open(), "");
+  EXPECT_EQ(Builder().head(3, 2, 0).tensor("b", {8}, 0, 32).tensor("a", {8}, 0, 0).data(64).open(), "");
+  Builder aligned;
+  aligned.head(3, 1, 1).text("general.alignment").put(uint32_t(4)).put(uint32_t(8)).tensor("a", {2}, 0, 8).data(32);
+  EXPECT_EQ(aligned.open(), "");
+}
+
+TEST(Gguf, BrokenHeadersAreRefused) {
+  EXPECT_THAT(Builder().put('G').open(), HasSubstr("5: cannot read"));
+  EXPECT_THAT(Builder().put(uint64_t(42)).open(), HasSubstr("does not start with 'GGUF'"));
+  EXPECT_THAT(Builder().head(1, 0, 0).open(), HasSubstr("version 1 is not supported (2..3 are)"));
+  EXPECT_THAT(Builder().head(4, 0, 0).open(), HasSubstr("version 4 is not supported"));
+  EXPECT_THAT(Builder().head(0x03000000, 0, 0).open(), HasSubstr("big-endian"));
+  EXPECT_THAT(Builder().head(3, uint64_t(1) << 60, 0).open(), HasSubstr("truncated: tensor count says"));
+  EXPECT_THAT(Builder().head(3, 0, uint64_t(1) << 60).open(), HasSubstr("truncated: key count says"));
+  EXPECT_THAT(Builder().head(3, 0, 1).put(uint64_t(1) << 62).data(64).open(), HasSubstr("truncated: key of"));
+  EXPECT_THAT(Builder().head(3, 0, 1).text("k").put(uint32_t(13)).data(64).open(),
+              HasSubstr("key 'k' has unknown value type 13"));
+  EXPECT_THAT(Builder().head(3, 0, 1).text("k").put(uint32_t(9)).put(uint32_t(9)).data(64).open(),
+              HasSubstr("unknown or nested type 9"));
+  EXPECT_THAT(
+      Builder().head(3, 0, 1).text("k").put(uint32_t(9)).put(uint32_t(10)).put(uint64_t(1) << 61).data(64).open(),
+      HasSubstr("truncated: array length says"));
+  Builder twice;
+  twice.head(3, 0, 2);
+  for (int i = 0; i < 2; ++i) twice.text("k").put(uint32_t(4)).put(uint32_t(1));
+  EXPECT_THAT(twice.open(), HasSubstr("duplicate key 'k'"));
+  EXPECT_THAT(Builder().head(3, 0, 1).text("general.alignment").put(uint32_t(4)).put(uint32_t(0)).open(),
+              HasSubstr("general.alignment is 0"));
+  EXPECT_THAT(Builder().head(3, 0, 1).text("split.count").put(uint32_t(2)).put(uint16_t(3)).open(),
+              HasSubstr("6: cannot use"));
+  EXPECT_THAT(Builder().head(3, 0, 1).text("split.count").put(uint32_t(2)).put(uint16_t(3)).open(),
+              HasSubstr("part 1 of a GGUF split into 3"));
+}
+
+TEST(Gguf, BrokenTensorTablesAreRefused) {
+  const auto one = [](std::vector<uint64_t> sizes, uint32_t type, uint64_t offset, size_t data) {
+    return Builder().head(3, 1, 0).tensor("a", sizes, type, offset).data(data).open();
+  };
+  EXPECT_THAT(one({8}, 0, 0, 31), HasSubstr("tensor 'a' at data offset 0: truncated: it ends at 32"));
+  EXPECT_THAT(one({8}, 0, 16, 64), HasSubstr("not a multiple of the alignment 32"));
+  EXPECT_THAT(one({8}, 0, ~uint64_t(0) - 31, 64), HasSubstr("5: cannot read"));
+  EXPECT_THAT(one({1, 1, 1, 1, 1}, 0, 0, 64), HasSubstr("has 5 dimensions (limit 4)"));
+  EXPECT_THAT(one({8}, 4, 0, 64), HasSubstr("unknown type 4"));
+  EXPECT_THAT(one({48}, 3, 0, 64), HasSubstr("rows of 48, not a multiple of Q4_1's block of 32"));
+  EXPECT_THAT(one({uint64_t(1) << 40, uint64_t(1) << 40}, 0, 0, 64), HasSubstr("overflows"));
+  EXPECT_THAT(one({uint64_t(1) << 63}, 0, 0, 64), HasSubstr("has a dimension of"));
+  EXPECT_THAT(Builder().head(3, 2, 0).tensor("a", {8}, 0, 0).tensor("a", {8}, 0, 32).data(64).open(),
+              HasSubstr("duplicate tensor 'a'"));
+  EXPECT_THAT(Builder().head(3, 2, 0).tensor("a", {16}, 0, 0).tensor("b", {8}, 0, 32).data(64).open(),
+              HasSubstr("tensor 'b' at data offset 32: overlaps tensor 'a'"));
+}
+
+TEST(Gguf, EveryTruncationOfAGoodFileIsRefused) {
+  std::ifstream whole(kFixtures / "types.gguf", std::ios::binary);
+  const std::string bytes((std::istreambuf_iterator<char>(whole)), {});
+  const fs::path folder = fs::path(::testing::TempDir()) / "suture-gguf-cut";
+  fs::create_directories(folder);
+  for (size_t size = 0; size + 32 < bytes.size(); size += size < 2000 ? 7 : 501) {
+    std::ofstream(folder / "cut.gguf", std::ios::binary) << bytes.substr(0, size);
+    EXPECT_THAT(complaint([&] { GgufFile::open(folder / "cut.gguf"); }), HasSubstr("5: cannot read")) << size;
+  }
+}
+
+}  // namespace
+}  // namespace suture::io
