@@ -14,7 +14,7 @@ use crate::strftime::Moment;
 const NAME: &str = "chat_template";
 
 /// Steps a rendering may take: a long conversation needs under a million, and an endless template must stop.
-const FUEL: u64 = 50_000_000;
+const FUEL: u64 = 10_000_000;
 
 pub struct TemplateHandle {
     environment: Environment<'static>,
