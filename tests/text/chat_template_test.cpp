@@ -66,14 +66,21 @@ TEST(ChatTemplate, StopsAnEndlessTemplate) {
 
 TEST(ChatTemplate, RefusesBadDatesDirectivesAndText) {
   const ChatTemplate chat = ChatTemplate::parse("{{ strftime_now('%d') }}{{ messages[0].content }}", "t");
-  for (const char* date : {"", "2026", "2026-13-01", "2026-02-29", "01-01-2026", "2026-01-01T24:00:00", "2026-01-01x"}) {
-    EXPECT_EQ(message_of(Code::kModel, [&] { chat.render({{"user", "x"}}, {.date = date}); }),
+  for (const char* date :
+       {"", "2026", "2026-13-01", "2026-02-29", "01-01-2026", "2026-01-01T24:00:00", "2026-01-01x"}) {
+    EXPECT_EQ(message_of(Code::kModel,
+                         [&] {
+                           chat.render({{"user", "x"}}, {.date = date});
+                         }),
               fmt::format("cannot render chat template t: cannot read date \"{}\": want YYYY-MM-DD or "
                           "YYYY-MM-DDTHH:MM:SS",
                           date));
   }
   EXPECT_EQ(chat.render({{"user", "x"}}, {.date = "2028-02-29 23:59:59"}), "29x");
-  EXPECT_EQ(message_of(Code::kData, [&] { chat.render({{"user", "x\xFF"}}, {}); }),
+  EXPECT_EQ(message_of(Code::kData,
+                       [&] {
+                         chat.render({{"user", "x\xFF"}}, {});
+                       }),
             "invalid UTF-8 at byte 1 of the user message");
   const ChatTemplate odd = ChatTemplate::parse("\n{{ strftime_now('%Q') }}", "t");
   EXPECT_EQ(message_of(Code::kModel, [&] { odd.render({}, {}); }),

@@ -57,8 +57,8 @@ std::string message_of(Code code, Body&& body) {
 // A fresh folder below the test's temporary folder.
 inline fs::path fresh_folder(const std::string& name) {
   const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-  const fs::path folder = fs::path(testing::TempDir()) / fmt::format("suture_text_{}_{}_{}", test->test_suite_name(),
-                                                                     test->name(), name);
+  const fs::path folder =
+      fs::path(testing::TempDir()) / fmt::format("suture_text_{}_{}_{}", test->test_suite_name(), test->name(), name);
   fs::remove_all(folder);
   fs::create_directories(folder);
   return folder;

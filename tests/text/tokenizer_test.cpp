@@ -175,9 +175,17 @@ TEST(Tokenizer, PlainSpecialTokensKeepTheirText) {
 
 TEST(Tokenizer, RefusesInvalidUtf8) {
   const Tokenizer tokenizer = load_tokenizer("bytelevel_tokenizer.json");
-  EXPECT_EQ(message_of(Code::kData, [&] { tokenizer.encode("ab\xFF" "cd"); }),
+  EXPECT_EQ(message_of(Code::kData,
+                       [&] {
+                         tokenizer.encode(
+                             "ab\xFF"
+                             "cd");
+                       }),
             "invalid UTF-8 at byte 2 of the text to encode");
-  EXPECT_EQ(message_of(Code::kData, [&] { tokenizer.encode_batch({"fine", "\xC3"}); }),
+  EXPECT_EQ(message_of(Code::kData,
+                       [&] {
+                         tokenizer.encode_batch({"fine", "\xC3"});
+                       }),
             "invalid UTF-8 at byte 0 of text 1 to encode");
 }
 

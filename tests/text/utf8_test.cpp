@@ -12,9 +12,13 @@ TEST(Utf8, FindsTheFirstBadByte) {
     EXPECT_EQ(first_invalid_byte(good), std::nullopt) << good;
   }
   // RFC 3629, section 4: overlong forms, surrogates, beyond 10FFFF, stray and missing continuation bytes.
-  for (const char* bad : {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xC2", "\xC2" "a", "\xE0\x9F\xBF", "\xE2\x82", "\xED\xA0\x80",
-                          "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF", "\xF0\x9F\x98", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF"}) {
-    EXPECT_EQ(first_invalid_byte(std::string("ok ") + bad), 3u) << Json(bad).dump(-1, ' ', true, Json::error_handler_t::replace);
+  for (const char* bad : {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xC2",
+                          "\xC2"
+                          "a",
+                          "\xE0\x9F\xBF", "\xE2\x82", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF",
+                          "\xF0\x9F\x98", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF"}) {
+    EXPECT_EQ(first_invalid_byte(std::string("ok ") + bad), 3u)
+        << Json(bad).dump(-1, ' ', true, Json::error_handler_t::replace);
   }
 }
 
