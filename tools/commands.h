@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every command's row. Include this where a row is defined, so that it has external linkage.
+#pragma once
+#include "tools/cli.h"
+
+namespace suture::cli {
+
+// extern const Command kInspect;
+
+}  // namespace suture::cli

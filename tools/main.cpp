@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command table. To add a command: define its row in tools/<group>/<name>.cpp, declare it in tools/commands.h, list
+// it here.
+#include "tools/cli.h"
+#include "tools/commands.h"
+
+using namespace suture::cli;
+
+namespace {
+
+std::vector<const Command*> commands() { return {}; }
+
+constexpr Group kGroups[] = {
+    {"edit", "change what a model holds to be true, and undo it"},
+    {"extract", "find vectors that carry a behaviour"},
+    {"patch", "put a vector to use: at decode time or in the weights"},
+    {"audit", "measure what a model refuses, before and after"},
+};
+
+}  // namespace
+
+int main(int argc, char** argv) { return run({argv + (argc > 0 ? 1 : 0), argv + argc}, commands(), kGroups); }
