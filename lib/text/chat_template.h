@@ -2,6 +2,9 @@
 // Chat templates: Jinja rendered as transformers' apply_chat_template does (trim_blocks, lstrip_blocks, loop controls,
 // Python's string and dict methods, tojson, raise_exception, {% generation %} as plain text), with a fixed date.
 //
+// Known differences, for constructs that chat templates do not use: tuples print as lists; a list or dict joined with
+// `~` prints as JSON; the % operator on strings and some filters (wordwrap, random, xmlattr) are refused by name.
+//
 // The rendered text already holds BOS where the template writes it: encode it without adding special tokens.
 #pragma once
 #include <memory>

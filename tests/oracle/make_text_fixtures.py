@@ -208,7 +208,7 @@ def templates():
         render("headers", TALK, bos="<s>"), render("headers", SYSTEM + TALK, date="2024-07-26T23:59:58", bos="<s>"),
         render("headers", TALK, prompt=False, bos="<s>", extra={"date_string": "26 Jul 2024"}), render("headers", TALK),
         render("generation", TALK), render("generation", TALK, prompt=False), render("json", TALK, extra={"facts": FACTS}),
-        render("loops", LONG), render("loops", TALK), render("whitespace", TALK),
+        render("loops", LONG), render("loops", TALK), render("whitespace", TALK), render("methods", TALK),
     ]
     cases += [render("dates", TALK, date=date) for date in
               ("2026-01-01T00:00:00", "2024-02-29T13:05:09", "2023-12-31T12:00:59", "1999-11-08T23:59:00", "2000-03-01T01:01:01")]

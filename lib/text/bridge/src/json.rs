@@ -200,7 +200,8 @@ fn push_repr(out: &mut String, value: &Value, depth: usize) {
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::Number => push_number(out, value, ["nan", "inf", "-inf"]),
         ValueKind::String => push_repr_string(out, value.as_str().unwrap_or_default()),
-        ValueKind::Seq => {
+        // An unfinished iteration is shown as the list it gives (joined lists are such values).
+        ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<Value> = value.try_iter().map(|items| items.collect()).unwrap_or_default();
             push_repr_list(out, ('[', ']'), &items, |out, item| push_repr(out, item, depth + 1));
         }
@@ -217,7 +218,12 @@ fn push_repr(out: &mut String, value: &Value, depth: usize) {
     }
 }
 
-fn push_repr_list(out: &mut String, brackets: (char, char), items: &[Value], mut push: impl FnMut(&mut String, &Value)) {
+fn push_repr_list(
+    out: &mut String,
+    brackets: (char, char),
+    items: &[Value],
+    mut push: impl FnMut(&mut String, &Value),
+) {
     out.push(brackets.0);
     for (index, item) in items.iter().enumerate() {
         if index > 0 {

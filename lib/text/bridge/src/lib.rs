@@ -4,6 +4,7 @@
 
 mod abi;
 mod json;
+mod methods;
 mod strftime;
 mod template;
 mod tokenizer;

@@ -9,6 +9,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
 
 use crate::abi::{guarded, shielded, ErrorOut, Failure, Outcome, OwnedText, View};
 use crate::json::{python_str, tojson};
+use crate::methods;
 use crate::strftime::Moment;
 
 const NAME: &str = "chat_template";
@@ -107,9 +108,10 @@ impl TemplateHandle {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
         environment.set_formatter(write_as_python);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call_method);
         minijinja_contrib::add_to_environment(&mut environment);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("replace", methods::replace);
         environment.add_filter("string", |value: Value| python_str(&value));
         environment.add_function("raise_exception", |message: Rest<Value>| {
             raise_exception(message.first().cloned().unwrap_or_default())
@@ -120,8 +122,9 @@ impl TemplateHandle {
     }
 
     fn render(&self, variables: &str, date: &str) -> Outcome<String> {
-        let moment = Moment::parse(date)
-            .ok_or_else(|| Failure::new(format!("cannot read date {date:?}: want YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS")))?;
+        let moment = Moment::parse(date).ok_or_else(|| {
+            Failure::new(format!("cannot read date {date:?}: want YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS"))
+        })?;
         let variables: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(variables).map_err(|e| Failure::new(format!("cannot read variables: {e}")))?;
         let mut context: BTreeMap<String, Value> =

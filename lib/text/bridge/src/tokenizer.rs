@@ -93,7 +93,8 @@ impl Encodings {
 
 #[no_mangle]
 pub unsafe extern "C" fn suture_tokenizer_from_json(json: View, error: *mut ErrorOut) -> *mut TokenizerHandle {
-    guarded(error, || TokenizerHandle::from_json(json.text()?).map(Box::new)).map_or(std::ptr::null_mut(), Box::into_raw)
+    guarded(error, || TokenizerHandle::from_json(json.text()?).map(Box::new))
+        .map_or(std::ptr::null_mut(), Box::into_raw)
 }
 
 #[no_mangle]
