@@ -33,6 +33,7 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::cpu)
   # Searched after the system's folders: the wheel brings its own fmt headers, of another version than the fmt we link.
   target_compile_options(LibTorch::cpu INTERFACE
     "SHELL:-idirafter \"${LibTorch_INCLUDE_DIR}\"" "SHELL:-idirafter \"${LibTorch_INCLUDE_DIR}/torch/csrc/api/include\"")
+  target_compile_definitions(LibTorch::cpu INTERFACE AT_PER_OPERATOR_HEADERS)  # one header an operator: builds stay short
   # The wheel's OpenMP runtime goes first, so that one copy of it serves LibTorch and us.
   target_link_libraries(LibTorch::cpu INTERFACE "${LibTorch_CPU_LIBRARY}" "${LibTorch_C10_LIBRARY}")
   target_link_options(LibTorch::cpu INTERFACE "-Wl,-rpath,${_libdir}" "-Wl,-rpath-link,${_libdir}" "-Wl,--no-as-needed")

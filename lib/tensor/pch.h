@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Precompiled for every folder that uses tensors: the tensor class and the operators the forward pass needs.
 #pragma once
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 

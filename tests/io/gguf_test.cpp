@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/gguf.h"
 
-#include <ATen/ops/equal.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <fstream>
 
-#include "core/error.h"
 #include "io/safetensors.h"
+#include "support.h"
 
 namespace suture::io {
 namespace {
@@ -61,17 +59,6 @@ TEST(Gguf, ValuesByKey) {
   EXPECT_FALSE(file->is_array("test.text"));
 }
 
-// The message of the Error that `use` throws, with its code in front; "" when it throws none.
-template <class Use>
-std::string complaint(Use use) {
-  try {
-    use();
-  } catch (const Error& error) {
-    return fmt::format("{}: {}", int(error.code()), error.what());
-  }
-  return "";
-}
-
 TEST(Gguf, KeysOfAnotherKindAreRefused) {
   const auto file = GgufFile::open(kFixtures / "types.gguf");
   EXPECT_THAT(complaint([&] { file->integer("test.text"); }), HasSubstr("is a text, expected an integer below 2^63"));
@@ -109,10 +96,8 @@ class Builder {
     return *this;
   }
   std::string open() const {
-    const fs::path folder = fs::path(::testing::TempDir()) / "suture-gguf";
-    fs::create_directories(folder);
-    const fs::path path = folder / "made.gguf";
-    std::ofstream(path, std::ios::binary) << bytes_;
+    const fs::path path = scratch() / "made.gguf";
+    put_file(path, bytes_);
     return complaint([&] { GgufFile::open(path); });
   }
 
@@ -176,12 +161,10 @@ TEST(Gguf, BrokenTensorTablesAreRefused) {
 }
 
 TEST(Gguf, EveryTruncationOfAGoodFileIsRefused) {
-  std::ifstream whole(kFixtures / "types.gguf", std::ios::binary);
-  const std::string bytes((std::istreambuf_iterator<char>(whole)), {});
-  const fs::path folder = fs::path(::testing::TempDir()) / "suture-gguf-cut";
-  fs::create_directories(folder);
-  for (size_t size = 0; size + 32 < bytes.size(); size += size < 2000 ? 7 : 501) {
-    std::ofstream(folder / "cut.gguf", std::ios::binary) << bytes.substr(0, size);
+  const std::string bytes = get_file(kFixtures / "types.gguf");
+  const fs::path folder = scratch();
+  for (size_t size = 0; size + 32 < bytes.size(); size += size < 2000 ? 37 : 501) {
+    put_file(folder / "cut.gguf", bytes.substr(0, size));
     EXPECT_THAT(complaint([&] { GgufFile::open(folder / "cut.gguf"); }), HasSubstr("5: cannot read")) << size;
   }
 }

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <set>
+
+#include "io/tensor_folder.h"
+#include "model/source.h"
+
+namespace suture::model {
+namespace {
+
+class FolderSource : public Source {
+ public:
+  explicit FolderSource(const fs::path& folder) : folder_(folder), tensors_(io::TensorFolder::open(folder)) {}
+
+  Json config_json() const override { return read_json(folder_ / "config.json", Code::kModel); }
+  text::TextAssets text() const override { return text::read_text_assets(folder_); }
+  std::vector<int32_t> stop_ids() const override {
+    std::vector<int32_t> ids = token_ids(config_json(), "eos_token_id");
+    if (fs::exists(folder_ / "generation_config.json"))
+      for (const int32_t id : token_ids(read_json(folder_ / "generation_config.json", Code::kModel), "eos_token_id"))
+        ids.push_back(id);
+    return ids;
+  }
+  std::vector<std::string> names() const override { return tensors_.names(); }
+  at::Tensor tensor(const std::string& name) const override { return tensors_.tensor(name); }
+  std::string dtype(const std::string& name) const override { return tensors_.info(name).dtype; }
+  std::vector<int64_t> shape(const std::string& name) const override { return tensors_.info(name).shape; }
+  uint64_t bytes() const override { return tensors_.total_bytes(); }
+  std::vector<fs::path> weight_files() const override {
+    std::set<fs::path> files;
+    for (const std::string& name : tensors_.names()) files.insert(tensors_.file_of(name));
+    return {files.begin(), files.end()};
+  }
+  std::map<std::string, std::string> text_files() const override {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      const std::string extension = entry.path().extension();
+      if (entry.is_regular_file() && (extension == ".json" || extension == ".jinja" || extension == ".txt") &&
+          !entry.path().filename().string().ends_with(".index.json"))
+        files[entry.path().filename().string()] = read_text(entry.path(), Code::kModel);
+    }
+    return files;
+  }
+
+ private:
+  fs::path folder_;
+  io::TensorFolder tensors_;
+};
+
+}  // namespace
+
+std::unique_ptr<Source> open_folder_source(const fs::path& folder) {
+  if (!fs::exists(folder / "config.json"))
+    fail(Code::kModel, "cannot open model {}: it has no config.json", folder.string());
+  return std::make_unique<FolderSource>(folder);
+}
+
+}  // namespace suture::model
