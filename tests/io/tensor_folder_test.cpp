@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/tensor_folder.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/json.h"
+#include "support.h"
+
+namespace suture::io {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
+
+constexpr const char* kIndexName = "model.safetensors.index.json";
+
+at::Tensor numbers(int64_t n, float start) { return at::arange(n, at::kFloat) + start; }
+
+// Two shards with free names, an index, a config, a sub-folder and stale weights of another format.
+fs::path sharded_source(const fs::path& folder) {
+  write_safetensors(folder / "first.safetensors", {named_bytes("b", numbers(3, 1)), named_bytes("a", numbers(2, 5))},
+                    {{"format", "pt"}, {"note", "kept"}});
+  write_safetensors(folder / "second.safetensors", {named_bytes("c", numbers(4, 9).to(at::kBFloat16))});
+  put_file(
+      folder / kIndexName,
+      R"({"metadata":{"total_size":28,"extra":1},"weight_map":{"a":"first.safetensors","b":"first.safetensors","c":"second.safetensors"}})");
+  put_file(folder / "config.json", "{}\n");
+  put_file(folder / "LICENSE", "text");
+  put_file(folder / "original/weights.safetensors", "not read");
+  put_file(folder / "pytorch_model.bin", "old");
+  return folder;
+}
+
+fs::path empty_folder(const fs::path& path) {
+  fs::create_directories(path);
+  return path;
+}
+
+std::vector<std::string> files_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+  return names;
+}
+
+TEST(TensorFolder, FollowsTheIndex) {
+  const TensorFolder folder = TensorFolder::open(sharded_source(scratch()));
+  EXPECT_THAT(folder.names(), ElementsAre("b", "a", "c"));
+  EXPECT_EQ(folder.file_of("c").filename(), "second.safetensors");
+  EXPECT_EQ(folder.total_bytes(), 28u);
+  EXPECT_TRUE(at::equal(folder.tensor("a"), numbers(2, 5)));
+  EXPECT_THAT(complaint([&] { folder.tensor("none"); }), HasSubstr("6: cannot find tensor 'none'"));
+}
+
+TEST(TensorFolder, SingleFileWinsAndOtherFilesAreNotRead) {
+  const fs::path folder = sharded_source(scratch());
+  write_safetensors(folder / "model.safetensors", {named_bytes("only", numbers(1, 0))});
+  put_file(folder / "consolidated.safetensors", "not read");
+  EXPECT_THAT(TensorFolder::open(folder).names(), ElementsAre("only"));
+}
+
+TEST(TensorFolder, MissingShardsAreListed) {
+  const fs::path folder = sharded_source(scratch());
+  fs::remove(folder / "second.safetensors");
+  EXPECT_THAT(complaint([&] { TensorFolder::open(folder); }), HasSubstr("1 of 2 shards missing: second.safetensors"));
+}
+
+TEST(TensorFolder, UnsafeShardNamesAreRefused) {
+  const fs::path folder = scratch();
+  for (const char* shard : {"../x.safetensors", "/etc/passwd", "sub/x.safetensors", "..", ""}) {
+    put_file(folder / kIndexName, fmt::format(R"({{"weight_map":{{"a":"{}"}}}})", shard));
+    EXPECT_THAT(complaint([&] { TensorFolder::open(folder); }), HasSubstr("expected a file name without folders"))
+        << shard;
+  }
+}
+
+TEST(TensorFolder, IndexAndShardsMustAgree) {
+  const fs::path folder = sharded_source(scratch());
+  const auto with_map = [&](const char* map) {
+    put_file(folder / kIndexName, fmt::format(R"({{"weight_map":{}}})", map));
+    return complaint([&] { TensorFolder::open(folder); });
+  };
+  EXPECT_THAT(with_map(R"({"a":"first.safetensors","b":"first.safetensors","d":"first.safetensors"})"),
+              HasSubstr("the index places tensor 'd' in first.safetensors, which does not hold it"));
+  EXPECT_THAT(with_map(R"({"a":"first.safetensors"})"), HasSubstr("holds tensor 'b', which the index does not list"));
+  EXPECT_THAT(with_map(R"({"a":"first.safetensors","b":"second.safetensors","c":"second.safetensors"})"),
+              HasSubstr("holds tensor 'b', which the index places in second.safetensors"));
+  EXPECT_THAT(with_map("{}"), HasSubstr("weight_map is empty"));
+  EXPECT_THAT(with_map("3"), HasSubstr("no 'weight_map' object"));
+}
+
+TEST(TensorFolder, PickledWeightsAreExplained) {
+  const fs::path folder = scratch();
+  EXPECT_THAT(complaint([&] { TensorFolder::open(folder); }), HasSubstr("6: cannot load"));
+  put_file(folder / "pytorch_model.bin", "x");
+  EXPECT_THAT(complaint([&] { TensorFolder::open(folder); }), HasSubstr("convert it with transformers"));
+  EXPECT_THAT(complaint([&] { TensorFolder::open(folder / "no"); }), HasSubstr("it is not a folder"));
+}
+
+TEST(RewriteFolder, EmptyChangeIsByteIdentical) {
+  const fs::path source = sharded_source(scratch() / "in"), out = empty_folder(source.parent_path() / "out");
+  rewrite_folder(source, {}, out);
+  EXPECT_THAT(files_in(out), UnorderedElementsAre("first.safetensors", "second.safetensors", kIndexName, "config.json",
+                                                  "LICENSE", "pytorch_model.bin"));
+  for (const std::string& name : files_in(out)) EXPECT_EQ(get_file(out / name), get_file(source / name)) << name;
+}
+
+TEST(RewriteFolder, RewritesOnlyTheTouchedShard) {
+  const fs::path source = sharded_source(scratch() / "in"), out = empty_folder(source.parent_path() / "out");
+  rewrite_folder(source, {.tensors = {{"b", numbers(3, -7)}}, .files = {{"config.json", "new"}, {"NOTE", "n"}}}, out);
+  EXPECT_TRUE(fs::equivalent(source / "second.safetensors", out / "second.safetensors"));
+  const TensorFolder written = TensorFolder::open(out);
+  EXPECT_THAT(written.names(), ElementsAre("b", "a", "c"));
+  EXPECT_TRUE(at::equal(written.tensor("b"), numbers(3, -7)));
+  EXPECT_TRUE(at::equal(written.tensor("a"), numbers(2, 5)));
+  EXPECT_EQ(written.shards()[0]->metadata().at("note"), "kept");
+  EXPECT_EQ(get_file(out / "config.json"), "new");
+  EXPECT_EQ(get_file(out / "NOTE"), "n");
+  EXPECT_EQ(get_file(out / kIndexName), get_file(source / kIndexName));
+  EXPECT_FALSE(fs::exists(out / "pytorch_model.bin")) << "it would contradict the new weights";
+  EXPECT_FALSE(fs::exists(out / "original"));
+  EXPECT_TRUE(at::equal(TensorFolder::open(source).tensor("b"), numbers(3, 1))) << "the source stays";
+}
+
+TEST(RewriteFolder, AddedAndRemovedTensorsReachTheIndex) {
+  const fs::path source = sharded_source(scratch() / "in"), out = empty_folder(source.parent_path() / "out");
+  rewrite_folder(source, {.tensors = {{"d.bias", at::ones({5})}}, .removed = {"a"}}, out);
+  const TensorFolder written = TensorFolder::open(out);
+  EXPECT_THAT(written.names(), ElementsAre("b", "c", "d.bias"));
+  EXPECT_EQ(written.file_of("d.bias").filename(), "second.safetensors");
+  const Json index = read_json(out / kIndexName);
+  EXPECT_EQ(index["metadata"]["total_size"], 12 + 8 + 20);
+  EXPECT_EQ(index["metadata"]["extra"], 1);
+}
+
+TEST(RewriteFolder, AShardWithoutTensorsIsDropped) {
+  const fs::path source = sharded_source(scratch() / "in"), out = empty_folder(source.parent_path() / "out");
+  rewrite_folder(source, {.removed = {"c"}}, out);
+  EXPECT_FALSE(fs::exists(out / "second.safetensors"));
+  EXPECT_THAT(TensorFolder::open(out).names(), ElementsAre("b", "a"));
+}
+
+TEST(RewriteFolder, WrongChangesAreOurBug) {
+  const fs::path source = sharded_source(scratch() / "in"), out = empty_folder(source.parent_path() / "out");
+  const auto refused = [&](const FolderChange& change) {
+    return complaint([&] { rewrite_folder(source, change, out); });
+  };
+  EXPECT_THAT(refused({.tensors = {{"b", at::zeros({4})}}}),
+              HasSubstr("70: cannot replace tensor 'b' of F32 [3] by Float [4]"));
+  EXPECT_THAT(refused({.tensors = {{"c", at::zeros({4})}}}), HasSubstr("tensor 'c' of BF16 [4] by Float [4]"));
+  EXPECT_THAT(refused({.removed = {"none"}}), HasSubstr("70: cannot remove tensor 'none'"));
+  EXPECT_THAT(refused({.files = {{"../x", ""}}}), HasSubstr("70: cannot write file '../x'"));
+}
+
+TEST(WriteFolder, ShardsHoldOneTensorAtATime) {
+  const fs::path out = empty_folder(scratch() / "out");
+  int alive = 0, most = 0;
+  const auto lazy = [&](std::string name, int64_t n) {
+    return LazyTensor{std::move(name), at::kFloat, {n}, [&alive, &most, n] {
+                        most = std::max(most, ++alive);
+                        const at::Tensor data = numbers(n, 0);
+                        return at::from_blob(
+                            data.data_ptr(), {n}, [data, &alive](void*) { --alive; }, at::kFloat);
+                      }};
+  };
+  write_folder({lazy("a", 10), lazy("b", 10), lazy("c", 30), lazy("d", 1)}, {{"config.json", "{}"}}, out, 80);
+  EXPECT_EQ(most, 1);
+  const TensorFolder written = TensorFolder::open(out);
+  EXPECT_THAT(written.names(), ElementsAre("a", "b", "c", "d"));
+  EXPECT_EQ(written.file_of("b").filename(), "model-00001-of-00003.safetensors");
+  EXPECT_EQ(written.file_of("d").filename(), "model-00003-of-00003.safetensors");
+  EXPECT_EQ(read_json(out / kIndexName)["metadata"]["total_size"], 204);
+  EXPECT_EQ(get_file(out / "config.json"), "{}");
+}
+
+TEST(WriteFolder, OneShardNeedsNoIndex) {
+  const fs::path out = empty_folder(scratch() / "out");
+  const std::vector<std::pair<std::string, std::function<at::Tensor()>>> tensors = {{"a", [] {
+                                                                                       return at::ones({2, 2});
+                                                                                     }}};
+  write_folder(tensors, {}, out);
+  EXPECT_THAT(files_in(out), ElementsAre("model.safetensors"));
+  EXPECT_TRUE(at::equal(TensorFolder::open(out).tensor("a"), at::ones({2, 2})));
+}
+
+}  // namespace
+}  // namespace suture::io
