@@ -81,7 +81,8 @@ def fill(model, name):
 
 def save(name, model, options):
     folder = MODELS / name
-    shutil.rmtree(folder, ignore_errors=True)
+    for old in folder.glob("model*"):  # the tokenizer of make_model_gguf.py stays
+        old.unlink()
     model.to(options.get("dtype", torch.float32)).save_pretrained(folder, max_shard_size=options.get("shard", "50GB"))
     (folder / "generation_config.json").unlink(missing_ok=True)
 
