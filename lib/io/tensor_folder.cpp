@@ -138,7 +138,8 @@ void rewrite_index(const TensorFolder& source, const fs::path& destination) {
   for (const std::string& shard : before) {
     if (!fs::exists(destination / shard)) continue;
     auto& row = shards.emplace_back(shard, std::vector<std::string>{});
-    for (const TensorInfo& info : SafetensorsFile::open(destination / shard)->tensors()) {
+    const auto written = SafetensorsFile::open(destination / shard);
+    for (const TensorInfo& info : written->tensors()) {
       row.second.push_back(info.name);
       total += info.size();
     }
