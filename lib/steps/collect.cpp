@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "steps/collect.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/stack.h>
+
+#include <numeric>
+
+#include "core/progress.h"
+
+namespace suture::steps {
+namespace {
+
+constexpr int64_t kBatchTokens = 4096;  // padded tokens of one call; bounds its memory
+
+int64_t blocks_needed(const std::vector<hook::Point>& points, int64_t layers) {
+  int64_t last = 0;
+  for (const hook::Point& point : points)
+    last = std::max(last, point.site == hook::Site::kEmbed ? 0 : point.site == hook::Site::kFinalNorm ? layers : point.layer + 1);
+  return last;
+}
+
+}  // namespace
+
+Recorder::Recorder(std::vector<hook::Point> points, Keep keep) : points_(std::move(points)), keep_(keep) {}
+
+bool Recorder::wants(hook::Point point) const { return std::find(points_.begin(), points_.end(), point) != points_.end(); }
+
+at::Tensor Recorder::apply(hook::Point point, at::Tensor x, const hook::Tokens& tokens) {
+  if (keep_ == Keep::kEverything) {
+    kept_[point] = {x};
+    return x;
+  }
+  const int64_t* position = tokens.position_BT.const_data_ptr<int64_t>();
+  for (int64_t b = 0; b < tokens.rows(); ++b)
+    for (int64_t t = 0; t < tokens.width(); ++t)
+      if (position[b * tokens.width() + t] == tokens.prompt_length[size_t(b)] - 1) kept_[point].push_back(x[b][t].to(at::kFloat).clone());
+  return x;
+}
+
+at::Tensor Recorder::at(hook::Point point) const {
+  const auto it = kept_.find(point);
+  if (it == kept_.end()) fail(Code::kBug, "nothing was recorded at {} {}", hook::name(point.site), point.layer);
+  return keep_ == Keep::kEverything ? it->second[0] : at::stack(it->second);
+}
+
+std::map<hook::Point, at::Tensor> last_token_activations(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts,
+                                                         const std::vector<hook::Point>& points, std::string_view what) {
+  const at::NoGradGuard no_grad;
+  std::vector<size_t> order(prompts.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return prompts[a].size() > prompts[b].size(); });
+  std::map<hook::Point, at::Tensor> result;
+  for (const hook::Point& point : points)
+    result[point] = at::empty({int64_t(prompts.size()), model.width_of(point.site)}, at::kFloat);
+  const int64_t last = blocks_needed(points, model.config().layers);
+  Progress progress(std::string(what), int64_t(prompts.size()), "prompts");
+  for (size_t begin = 0; begin < order.size();) {
+    const size_t rows = std::clamp<size_t>(size_t(kBatchTokens) / prompts[order[begin]].size(), 1, order.size() - begin);
+    std::vector<std::vector<int32_t>> texts;
+    for (size_t i = begin; i < begin + rows; ++i) texts.push_back(prompts[order[i]]);
+    const model::Batch batch = model::pad_left(texts);
+    Recorder recorder(points, Recorder::Keep::kLastPromptToken);
+    const at::Tensor x = model.blocks(0, last, model.embed(batch, &recorder), batch.tokens, model.geometry(batch.tokens, nullptr), nullptr, &recorder);
+    if (last == model.config().layers) model.final_norm(x, batch.tokens, &recorder);
+    for (const hook::Point& point : points) {
+      const at::Tensor kept = recorder.at(point);
+      for (size_t i = 0; i < rows; ++i) result[point][int64_t(order[begin + i])].copy_(kept[int64_t(i)]);
+    }
+    begin += rows;
+    progress.advance(int64_t(rows));
+  }
+  return result;
+}
+
+}  // namespace suture::steps
