@@ -173,7 +173,7 @@ std::string refusal(const Node& node, const Step& step, const std::string& path)
   const std::string name = path.empty() ? "the document" : "'" + path + "'";
   if (step.index < 0) return fmt::format("cannot set '{}': {} is not a mapping", step.key, name);
   if (node.kind != Node::Kind::kList) return fmt::format("cannot set item {}: {} is not a list", step.index, name);
-  return fmt::format("cannot set item {}: {} has {} items", step.index, name, node.items.size());
+  return fmt::format("cannot set item {}: {} has length {}", step.index, name, node.items.size());
 }
 
 size_t line_start(std::string_view text, int line) {
