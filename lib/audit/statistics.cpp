@@ -38,7 +38,10 @@ Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nul
 }  // namespace
 
 Json to_json(const Estimate& estimate) {
-  Json json = {{"estimate", number(estimate.estimate)}, {"low", number(estimate.low)}, {"high", number(estimate.high)}, {"n", estimate.n}};
+  Json json = {{"estimate", number(estimate.estimate)},
+               {"low", number(estimate.low)},
+               {"high", number(estimate.high)},
+               {"n", estimate.n}};
   if (estimate.k) json["k"] = *estimate.k;
   return json;
 }
@@ -67,7 +70,8 @@ Estimate bootstrap_mean(std::span<const double> values, Stream& stream, int64_t 
 }
 
 Flips count_flips(const std::vector<bool>& reference, const std::vector<bool>& other) {
-  if (reference.size() != other.size()) fail(Code::kBug, "cannot pair {} with {} outcomes", reference.size(), other.size());
+  if (reference.size() != other.size())
+    fail(Code::kBug, "cannot pair {} with {} outcomes", reference.size(), other.size());
   Flips flips;
   for (size_t i = 0; i < reference.size(); ++i) {
     ++(reference[i] ? (other[i] ? flips.both : flips.lost) : (other[i] ? flips.gained : flips.neither));
@@ -78,8 +82,6 @@ Flips count_flips(const std::vector<bool>& reference, const std::vector<bool>& o
 double mcnemar_exact(int64_t lost, int64_t gained) {
   return std::min(1.0, 2 * upper_tail(std::max(lost, gained), lost + gained));
 }
-
-double sign_test_greater(int64_t gained, int64_t lost) { return upper_tail(gained, gained + lost); }
 
 std::vector<double> holm(const std::vector<double>& p) {
   std::vector<size_t> order(p.size());

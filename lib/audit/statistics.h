@@ -35,9 +35,9 @@ Estimate bootstrap_mean(std::span<const double> values, Stream& stream, int64_t 
 
 // What happened to each prompt between two subjects.
 struct Flips {
-  int64_t both = 0;     // yes under the reference and under the other
-  int64_t lost = 0;     // yes → no
-  int64_t gained = 0;   // no → yes
+  int64_t both = 0;    // yes under the reference and under the other
+  int64_t lost = 0;    // yes → no
+  int64_t gained = 0;  // no → yes
   int64_t neither = 0;
   int64_t pairs() const { return both + lost + gained + neither; }
 };
@@ -46,9 +46,6 @@ Flips count_flips(const std::vector<bool>& reference, const std::vector<bool>& o
 // P(as uneven a split of the flips, or more so) under the hypothesis that both directions are equally likely.
 // No flips give 1.
 double mcnemar_exact(int64_t lost, int64_t gained);
-
-// One-sided: P(at least `gained` of the flips go up) under the same hypothesis. No flips give 1.
-double sign_test_greater(int64_t gained, int64_t lost);
 
 // Adjusted p-values, in the order given.
 std::vector<double> holm(const std::vector<double>& p);
