@@ -62,7 +62,7 @@ impl TokenizerHandle {
     }
 
     fn is_special(&self, id: u32) -> bool {
-        self.parsing_special.get_added_vocabulary().get_added_tokens_decoder().get(&id).map_or(false, |t| t.special)
+        self.parsing_special.get_added_vocabulary().get_added_tokens_decoder().get(&id).is_some_and(|t| t.special)
     }
 }
 
