@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "decode/language_model.h"
+
+#include <set>
+
+namespace suture::decode {
+
+std::optional<text::Tokenizer> make_tokenizer(const model::Checkpoint& checkpoint) {
+  const std::string& json = checkpoint.text().tokenizer_json;
+  if (json.empty()) return std::nullopt;
+  return text::Tokenizer::from_json(json, checkpoint.path().string());
+}
+
+LanguageModel LanguageModel::load(const fs::path& path, model::LoadOptions options) {
+  model::Checkpoint checkpoint = model::Checkpoint::open(path);
+  model::Transformer transformer = model::Transformer::load(checkpoint, options);
+  std::optional<text::Tokenizer> tokenizer = make_tokenizer(checkpoint);
+  const text::TextAssets& assets = checkpoint.text();
+  std::optional<text::ChatTemplate> chat;
+  if (!assets.chat_template.empty()) chat = text::ChatTemplate::parse(assets.chat_template, assets.template_origin);
+  std::set<int32_t> stops;
+  for (const int32_t id : checkpoint.stop_ids()) stops.insert(id);
+  if (tokenizer)
+    for (const std::string& token : assets.stop_tokens)
+      if (const auto id = tokenizer->token_to_id(token)) stops.insert(*id);
+  return {std::move(checkpoint), std::move(transformer), std::move(tokenizer), std::move(chat), {stops.begin(), stops.end()}};
+}
+
+const text::Tokenizer& LanguageModel::words() const {
+  if (!tokenizer) fail(Code::kModel, "cannot read text with {}: it has no tokenizer.json", checkpoint.path().string());
+  return *tokenizer;
+}
+
+text::Encoding LanguageModel::encode(std::string_view text) const { return words().encode(text, {.add_special_tokens = true}); }
+
+std::string LanguageModel::render(const std::vector<text::Message>& messages) const {
+  if (!chat_template) fail(Code::kModel, "cannot chat with {}: it has no chat template", checkpoint.path().string());
+  const text::SpecialTokens& special = checkpoint.text().special;
+  return chat_template->render(messages, {.bos_token = special.bos, .eos_token = special.eos, .date = date});
+}
+
+std::vector<int32_t> LanguageModel::chat_ids(const std::vector<text::Message>& messages) const {
+  return words().encode(render(messages), {.add_special_tokens = false}).ids;
+}
+
+std::vector<int32_t> LanguageModel::chat_ids(const std::string& user, const std::string& system) const {
+  std::vector<text::Message> messages;
+  if (!system.empty()) messages.push_back({"system", system});
+  messages.push_back({"user", user});
+  return chat_ids(messages);
+}
+
+std::string LanguageModel::decode(const std::vector<int32_t>& ids) const { return words().decode(ids); }
+
+}  // namespace suture::decode
