@@ -23,7 +23,7 @@ void load_cuda(int64_t index) {
   if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr)
     fail(Code::kResource, "cannot use CUDA: {}; use --device cpu", dlerror());
   if (!at::hasCUDA()) fail(Code::kResource, "cannot use CUDA: LibTorch sees no driver; use --device cpu");
-  const int64_t count = at::detail::getCUDAHooks().deviceCount();
+  const int64_t count = at::detail::getCUDAHooks().getNumGPUs();
   if (index >= count) fail(Code::kResource, "cannot use cuda:{}: the machine has {} CUDA devices", index, count);
 }
 
