@@ -4,6 +4,8 @@
 # Output: target LibTorch::cpu, variable LibTorch_VERSION.
 if(DEFINED ENV{LIBTORCH})
   set(_default "$ENV{LIBTORCH}")
+elseif(DEFINED ENV{XDG_CACHE_HOME})
+  set(_default "$ENV{XDG_CACHE_HOME}/suture/libtorch-2.11.0")
 else()
   set(_default "$ENV{HOME}/.cache/suture/libtorch-2.11.0")
 endif()

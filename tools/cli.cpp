@@ -133,7 +133,8 @@ const Group* find_group(Groups groups, Commands commands, std::string_view name)
 [[noreturn]] void unknown_command(const std::string& name, Commands commands, Groups groups) {
   std::vector<std::string> names;
   for (const Command* command : commands) names.emplace_back(command->name);
-  for (const Group& group : groups) names.emplace_back(group.name);
+  for (const Group& group : groups)
+    if (find_group(groups, commands, group.name) != nullptr) names.emplace_back(group.name);
   const std::string near = config::nearest(name, names);
   fail(Code::kUsage, "unknown command '{}'{} (suture --help lists them)", name,
        near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
