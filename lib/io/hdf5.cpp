@@ -65,6 +65,13 @@ Id text_type() {
   return type;
 }
 
+// Without times, so that equal contents give equal files.
+Id dataset_properties() {
+  Id properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_obj_track_times(properties, false);
+  return properties;
+}
+
 struct TypePair {
   at::ScalarType dtype;
   hid_t file, memory;
@@ -104,8 +111,9 @@ Id space_of(at::IntArrayRef sizes) {
 void write_block(hid_t group, const std::string& name, const std::string& where, const TypePair& types,
                  at::IntArrayRef sizes, const void* data) {
   const Id space = space_of(sizes);
-  const Id set = checked(H5Dcreate2(group, name.c_str(), types.file, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                         H5Dclose, "write", where, Code::kResource);
+  const Id set =
+      checked(H5Dcreate2(group, name.c_str(), types.file, space, H5P_DEFAULT, dataset_properties(), H5P_DEFAULT),
+              H5Dclose, "write", where, Code::kResource);
   if (H5Sget_simple_extent_npoints(space) == 0) return;
   if (H5Dwrite(set, types.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) cannot("write", where, Code::kResource);
 }
@@ -195,8 +203,9 @@ void Hdf5Group::write_bytes(const std::string& name, std::span<const std::byte> 
 void Hdf5Group::write_text(const std::string& name, const std::string& text) {
   require_no_nul(text, at(name));
   const Id type = text_type(), space(H5Screate(H5S_SCALAR), H5Sclose);
-  const Id set = checked(H5Dcreate2(handle_->group, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                         H5Dclose, "write", at(name), Code::kResource);
+  const Id set =
+      checked(H5Dcreate2(handle_->group, name.c_str(), type, space, H5P_DEFAULT, dataset_properties(), H5P_DEFAULT),
+              H5Dclose, "write", at(name), Code::kResource);
   const char* data = text.c_str();
   if (H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &data) < 0) cannot("write", at(name), Code::kResource);
 }

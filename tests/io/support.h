@@ -2,6 +2,7 @@
 // What the io tests share: scratch folders, messages of errors, safetensors files written by hand.
 #pragma once
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
@@ -24,11 +25,22 @@ std::string complaint(Use use) {
   return "";
 }
 
+// This process's folder, removed when it ends.
+class ScratchRoot {
+ public:
+  ~ScratchRoot() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  const std::filesystem::path path =
+      std::filesystem::path(::testing::TempDir()) / fmt::format("suture-io.{}", ::getpid());
+};
+
 // An empty folder named after the running test.
 inline std::filesystem::path scratch() {
+  static const ScratchRoot root;
   const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-  const auto folder =
-      std::filesystem::path(::testing::TempDir()) / "suture-io" / test->test_suite_name() / test->name();
+  const auto folder = root.path / test->test_suite_name() / test->name();
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
