@@ -159,6 +159,35 @@ int64_t peak_rss_bytes() {
   return int64_t(usage.ru_maxrss) * 1024;  // Linux counts in KiB
 }
 
+void require_no_set(const Invocation& invocation) {
+  if (!invocation.common.set.empty())
+    fail(Code::kUsage, "cannot use --set: '{}' takes no configuration file", invocation.command());
+}
+
+void require_new_file(const Invocation& invocation) {
+  if (!invocation.common.out.empty() && fs::exists(invocation.common.out) && !invocation.common.force)
+    fail(Code::kUsage, "cannot write {}: it exists; use --force to replace it", invocation.common.out);
+}
+
+void give(const Invocation& invocation, const Json& json, const std::string& text) {
+  if (!invocation.common.out.empty() && !invocation.common.dry_run) write_atomically(invocation.common.out, to_text(json));
+  if (invocation.common.json)
+    emit(json);
+  else
+    emit(text);
+}
+
+void require_ids(const std::vector<int32_t>& ids, const model::ModelConfig& config, int64_t more, std::string_view what) {
+  if (ids.empty()) fail(Code::kData, "cannot use {}: it has no tokens", what);
+  for (const int32_t id : ids)
+    if (id < 0 || id >= config.vocab)
+      fail(Code::kData, "cannot use token {} of {}: the vocabulary has ids 0..{}", id, what, config.vocab - 1);
+  const bool bounded = config.family->traits.position == model::Position::kLearned;
+  if (bounded && int64_t(ids.size()) + more > config.context)
+    fail(Code::kData, "cannot fit {}: {} tokens and {} to come, the model has {} positions", what, ids.size(), more,
+         config.context);
+}
+
 void VectorUse::check(config::Checker& checker) const {
   if (!tokens) return;
   try {

@@ -45,6 +45,27 @@ Json environment();                                      // {"suture", "libtorch
 Json model_record(const model::Checkpoint& checkpoint);  // {"path", "digest", "family", "dtypes"}; reads the whole model once
 int64_t peak_rss_bytes();                                // of this process so far
 
+// For commands without a configuration file: refuses --set.
+void require_no_set(const Invocation& invocation);
+// For commands whose result is one JSON value. --out FILE is optional there; Error(kUsage) when FILE exists, without
+// --force. Call it before the work.
+void require_new_file(const Invocation& invocation);
+// Writes `json` to --out when given; prints it under --json, else prints `text`.
+void give(const Invocation& invocation, const Json& json, const std::string& text);
+
+// Error(kData) when `ids` is empty, holds an id that the vocabulary lacks, or does not fit the learned positions together
+// with `more` further tokens. `what` names the text: "prompt 3".
+void require_ids(const std::vector<int32_t>& ids, const model::ModelConfig& config, int64_t more, std::string_view what);
+
+// The command's configuration with paths made relative to its file.
+template <class T>
+T load_config(const Invocation& invocation, size_t index = 0) {
+  const config::Source source = invocation.source(index);
+  T config = config::load<T>(source);
+  config::resolve_paths(config, source.folder);
+  return config;
+}
+
 // ---- plan files
 
 // How one stored vector is used. What is left out is what the store recommends.

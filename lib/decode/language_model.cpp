@@ -11,19 +11,28 @@ std::optional<text::Tokenizer> make_tokenizer(const model::Checkpoint& checkpoin
   return text::Tokenizer::from_json(json, checkpoint.path().string());
 }
 
+std::optional<text::ChatTemplate> make_chat_template(const model::Checkpoint& checkpoint) {
+  const text::TextAssets& assets = checkpoint.text();
+  if (assets.chat_template.empty()) return std::nullopt;
+  return text::ChatTemplate::parse(assets.chat_template, assets.template_origin);
+}
+
+std::vector<int32_t> stop_ids(const model::Checkpoint& checkpoint, const std::optional<text::Tokenizer>& tokenizer) {
+  const std::vector<int32_t> named = checkpoint.stop_ids();
+  std::set<int32_t> stops(named.begin(), named.end());
+  if (tokenizer)
+    for (const std::string& token : checkpoint.text().stop_tokens)
+      if (const auto id = tokenizer->token_to_id(token)) stops.insert(*id);
+  return {stops.begin(), stops.end()};
+}
+
 LanguageModel LanguageModel::load(const fs::path& path, model::LoadOptions options) {
   model::Checkpoint checkpoint = model::Checkpoint::open(path);
   model::Transformer transformer = model::Transformer::load(checkpoint, options);
   std::optional<text::Tokenizer> tokenizer = make_tokenizer(checkpoint);
-  const text::TextAssets& assets = checkpoint.text();
-  std::optional<text::ChatTemplate> chat;
-  if (!assets.chat_template.empty()) chat = text::ChatTemplate::parse(assets.chat_template, assets.template_origin);
-  std::set<int32_t> stops;
-  for (const int32_t id : checkpoint.stop_ids()) stops.insert(id);
-  if (tokenizer)
-    for (const std::string& token : assets.stop_tokens)
-      if (const auto id = tokenizer->token_to_id(token)) stops.insert(*id);
-  return {std::move(checkpoint), std::move(transformer), std::move(tokenizer), std::move(chat), {stops.begin(), stops.end()}};
+  std::optional<text::ChatTemplate> chat = make_chat_template(checkpoint);
+  std::vector<int32_t> stops = decode::stop_ids(checkpoint, tokenizer);
+  return {std::move(checkpoint), std::move(transformer), std::move(tokenizer), std::move(chat), std::move(stops)};
 }
 
 const text::Tokenizer& LanguageModel::words() const {

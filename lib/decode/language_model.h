@@ -31,7 +31,9 @@ struct LanguageModel {
   std::string decode(const std::vector<int32_t>& ids) const;  // without special tokens
 };
 
-// Tokenizer and template without weights.
+// Tokenizer, template and stop tokens without weights.
 std::optional<text::Tokenizer> make_tokenizer(const model::Checkpoint& checkpoint);
+std::optional<text::ChatTemplate> make_chat_template(const model::Checkpoint& checkpoint);
+std::vector<int32_t> stop_ids(const model::Checkpoint& checkpoint, const std::optional<text::Tokenizer>& tokenizer);
 
 }  // namespace suture::decode
