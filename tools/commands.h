@@ -5,6 +5,6 @@
 
 namespace suture::cli {
 
-// extern const Command kInspect;
+extern const Command kInspect, kConvert, kGenerate, kScore;
 
 }  // namespace suture::cli

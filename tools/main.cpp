@@ -8,7 +8,7 @@ using namespace suture::cli;
 
 namespace {
 
-std::vector<const Command*> commands() { return {}; }
+std::vector<const Command*> commands() { return {&kInspect, &kConvert, &kGenerate, &kScore}; }
 
 constexpr Group kGroups[] = {
     {"edit", "change what a model holds to be true, and undo it"},
