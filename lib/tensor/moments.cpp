@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/moments.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
