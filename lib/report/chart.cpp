@@ -13,7 +13,7 @@ namespace {
 constexpr std::array kPalette = {"#0072B2", "#E69F00", "#009E73", "#CC79A7",
                                  "#56B4E9", "#D55E00", "#888888"};                          // Okabe and Ito
 constexpr std::array kOnColour = {"#fff", "#000", "#fff", "#000", "#000", "#fff", "#000"};  // text that reads on each
-constexpr double kWidth = 400, kPad = 12, kPlotWidth = kWidth - 2 * kPad, kText = 13, kSmall = 11;
+constexpr double kWidth = 400, kPad = 12, kPlotWidth = kWidth - 2 * kPad, kText = 14, kSmall = 12;
 
 std::string colour(size_t i) { return kPalette[i % kPalette.size()]; }
 
@@ -267,9 +267,9 @@ void draw(Canvas& canvas, const Lines& lines) {
   add_axis(canvas, lines.x, top);
 }
 
-// Splits a title into lines of at most 52 letters.
+// Splits a title into lines of at most 44 letters.
 std::vector<std::string> wrapped(const std::string& words) {
-  constexpr size_t kMost = 50;
+  constexpr size_t kMost = 44;
   std::vector<std::string> lines(1);
   for (size_t at = 0; at < words.size();) {
     const size_t end = std::min(words.find(' ', at), words.size());

@@ -80,16 +80,16 @@ constexpr std::string_view kStyle = R"css(
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--ground:#fff;--line:#d0d7de;--panel:#f6f8fa;--good:#00664d;--bad:#a33a00}
 @media (prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9da7b1;--ground:#0d1117;--line:#30363d;--panel:#161b22;--good:#4fd1a5;--bad:#ff9a5c}}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:54rem;padding:1rem;font:16px/1.55 system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;color:var(--ink);background:var(--ground);overflow-wrap:anywhere}
+body{margin:0 auto;max-width:60rem;padding:1rem;font:16px/1.55 system-ui,-apple-system,"Segoe UI",Helvetica,Arial,sans-serif;color:var(--ink);background:var(--ground);overflow-wrap:anywhere}
 h1{font-size:1.6rem;line-height:1.25}h2{font-size:1.25rem;margin-top:2.2rem;border-bottom:1px solid var(--line);padding-bottom:.25rem}h3{font-size:1.05rem;margin-top:1.5rem}
 .verdict{border-left:.4rem solid var(--soft);background:var(--panel);padding:.7rem 1rem;font-weight:600}
 .verdict.good{border-color:var(--good)}.verdict.bad{border-color:var(--bad)}
 .good{color:var(--good)}.bad{color:var(--bad)}.faint{color:var(--soft)}.verdict.good,.verdict.bad{color:var(--ink)}
 .box{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--soft);padding:.2rem 0;caption-side:top}
 th,td{padding:.35rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top;white-space:nowrap;overflow-wrap:normal}
 td.wide{white-space:normal;min-width:14rem}
+tr>:first-child{position:sticky;left:0;background:var(--ground)}
 thead th{border-bottom:2px solid var(--line)}th.right,td.right{text-align:right}
 dl{display:grid;grid-template-columns:minmax(7rem,max-content) 1fr;gap:.2rem 1rem;margin:1rem 0}dt{color:var(--soft)}dd{margin:0;min-width:0}
 figure{margin:1.2rem 0}figure svg{width:100%;max-width:36rem;height:auto;display:block}figcaption{color:var(--soft);font-size:.9rem}
@@ -97,7 +97,7 @@ pre{background:var(--panel);padding:.8rem;overflow-x:auto;font-size:.85rem;overf
 details{border:1px solid var(--line);border-radius:.3rem;padding:.4rem .8rem;margin:.8rem 0}summary{cursor:pointer;font-weight:600}
 @media (max-width:30rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}}
 @media print{:root{--ink:#000;--soft:#444;--ground:#fff;--line:#999;--panel:#fff}body{max-width:none;font-size:11pt;padding:0}.box{overflow:visible}
-th,td{white-space:normal}figure,tr,.verdict{break-inside:avoid}h2,h3{break-after:avoid}figure svg{max-width:13cm}pre{white-space:pre-wrap}
+th,td{white-space:normal;padding:.25rem .4rem}figure,tr,.verdict{break-inside:avoid}h2,h3{break-after:avoid}figure svg{max-width:13cm;max-height:19cm}pre{white-space:pre-wrap}
 details::details-content{content-visibility:visible;display:block;height:auto}details>*{display:block}}
 )css";
 
@@ -125,8 +125,8 @@ struct Html {
   }
   std::string operator()(const Code& code) const { return "<pre><code>" + html(code.text) + "</code></pre>\n"; }
   std::string operator()(const Table& table) const {
-    std::string out = "<div class=\"box\" tabindex=\"0\"><table>\n";
-    if (!table.caption.empty()) out += "<caption>" + html(table.caption) + "</caption>\n";
+    std::string out = table.caption.empty() ? "" : "<p class=\"faint\">" + html(table.caption) + "</p>\n";
+    out += "<div class=\"box\" tabindex=\"0\"><table>\n";
     out += "<thead><tr>";
     for (const Column& column : table.columns)
       out += fmt::format("<th scope=\"col\"{}>{}</th>", column.align == Align::kRight ? " class=\"right\"" : "",

@@ -78,6 +78,7 @@ Cell percent(double share, int decimals) {
 
 Cell percent(const Interval& share, int decimals) {
   if (!std::isfinite(share.value)) return {std::string(kNoValue), Tone::kFaint};
+  if (share.low == share.value && share.high == share.value) return percent(share.value, decimals);
   return {fmt::format("{} % [{}, {}]", fixed(100 * share.value, decimals), fixed(100 * share.low, decimals),
                       fixed(100 * share.high, decimals))};
 }
