@@ -36,8 +36,12 @@ TEST_P(Transcript, Matches) {
     SCOPED_TRACE(GetParam().filename().string() + ":" + std::to_string(expected.line));
     const Outcome outcome = run_suture(expected.arguments, folder.path());
     EXPECT_EQ(outcome.exit, expected.exit) << outcome.err;
-    if (expected.out) EXPECT_EQ(mismatch(*expected.out, outcome.out), "") << "on stdout";
-    if (expected.err) EXPECT_EQ(mismatch(*expected.err, outcome.err), "") << "on stderr";
+    if (expected.out) {
+      EXPECT_EQ(mismatch(*expected.out, outcome.out), "") << "on stdout";
+    }
+    if (expected.err) {
+      EXPECT_EQ(mismatch(*expected.err, outcome.err), "") << "on stderr";
+    }
   }
 }
 
