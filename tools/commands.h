@@ -6,5 +6,8 @@
 namespace suture::cli {
 
 extern const Command kInspect, kConvert, kGenerate, kScore;
+extern const Command kEditApply, kEditUndo, kEditCovariance, kEditEvaluate;
+extern const Command kExtractAmplify, kExtractShow;
+extern const Command kPatchPlan, kPatchBake;
 
 }  // namespace suture::cli

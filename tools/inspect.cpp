@@ -153,7 +153,7 @@ class Lines {
 };
 
 void add_shape(Lines& lines, const model::ModelConfig& c, const Json& j) {
-  lines.add("blocks", "{} of width {}, {} norm (epsilon {})", c.layers, c.width, j["norm"].get<std::string>(), c.eps);
+  lines.add("blocks", "{} of width {}, {} norm (epsilon {:.6g})", c.layers, c.width, j["norm"].get<std::string>(), c.eps);
   lines.add("attention", "{} heads of {}, {} of keys and values", c.heads, c.head_dim, c.kv_heads);
   lines.add("MLP", "{} wide, {}{}", c.hidden, activation(c.activation), c.family->traits.gated ? ", gated" : "");
   lines.add("positions", "{}", positions(c));
@@ -187,6 +187,7 @@ std::string screen(const model::Checkpoint& checkpoint, const Json& j) {
             size_text(j["memory"]["bf16"].get<double>()), size_text(j["memory"]["cache_fp32_per_token"].get<double>()));
   add_text(lines, j);
   std::string_view key = "baking";
+  if (j["baking"]["places"].empty()) lines.add(key, "nowhere: steer with a plan instead");
   for (const Json& place : j["baking"]["places"]) lines.add(std::exchange(key, ""), "{}", place.get<std::string>());
   lines.add("engines", "{}", checkpoint.family().baking_note);
   lines.add("digest", "{}", j["digest"].is_null() ? "not computed (--digest)" : j["digest"].get<std::string>());

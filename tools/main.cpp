@@ -8,7 +8,7 @@ using namespace suture::cli;
 
 namespace {
 
-std::vector<const Command*> commands() { return {&kInspect, &kConvert, &kGenerate, &kScore}; }
+std::vector<const Command*> commands() { return {&kInspect, &kConvert, &kGenerate, &kScore, &kEditApply, &kEditUndo, &kEditCovariance, &kEditEvaluate, &kExtractAmplify, &kExtractShow, &kPatchPlan, &kPatchBake}; }
 
 constexpr Group kGroups[] = {
     {"edit", "change what a model holds to be true, and undo it"},

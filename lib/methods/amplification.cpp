@@ -8,17 +8,17 @@
 
 #include <limits>
 
-#include "steps/collect.h"
-
 namespace suture::methods {
 
-at::Tensor mean_heads(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts) {
-  const model::ModelConfig& config = model.config();
+std::vector<hook::Point> head_points(const model::ModelConfig& config) {
   std::vector<hook::Point> points;
   for (int64_t layer = 0; layer < config.layers; ++layer) points.push_back({hook::Site::kHeadOut, layer});
-  const auto activations = steps::last_token_activations(model, prompts, points, "head activations");
+  return points;
+}
+
+at::Tensor mean_heads(const model::ModelConfig& config, const std::map<hook::Point, at::Tensor>& last_token) {
   std::vector<at::Tensor> means;
-  for (const hook::Point& point : points) means.push_back(activations.at(point).mean(0).view({config.heads, config.head_dim}));
+  for (const hook::Point& point : head_points(config)) means.push_back(last_token.at(point).mean(0).view({config.heads, config.head_dim}));
   return at::stack(means);
 }
 

@@ -10,6 +10,7 @@
 // for other tasks, and such a list can be given here; the projection's bias is not added (the authors' code adds it once a
 // head); head width is the projection's input over the number of heads, not width over heads; a head counts once.
 #pragma once
+#include <map>
 #include <vector>
 
 #include "model/transformer.h"
@@ -22,8 +23,11 @@ struct Head {
   bool operator==(const Head&) const = default;
 };
 
-// Mean output of every head at the prompts' last token, fp32 [L,H,d].
-at::Tensor mean_heads(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts);
+// Where the heads' outputs are read: one point a layer.
+std::vector<hook::Point> head_points(const model::ModelConfig& config);
+
+// Mean output of every head over the prompts, fp32 [L,H,d]; `last_token` holds [N,H·d] for each head point (eq. 1).
+at::Tensor mean_heads(const model::ModelConfig& config, const std::map<hook::Point, at::Tensor>& last_token);
 
 // The k heads with the largest score, best first; ties by layer, then head.
 std::vector<Head> top_heads(const at::Tensor& score_LH, int64_t k);

@@ -9,12 +9,12 @@
 #include <map>
 #include <vector>
 
-#include "model/transformer.h"
+#include "hook/hooks.h"
 
 namespace suture::methods {
 
-// layer → v_l, fp32 [D], at block outputs. `with` and `without` need not be of equal size.
-std::map<int64_t, at::Tensor> residual_difference(const model::Transformer& model, const std::vector<std::vector<int32_t>>& with,
-                                                  const std::vector<std::vector<int32_t>>& without, const std::vector<int64_t>& layers);
+// layer → v_l, fp32 [D]. `with` and `without` hold [N,D] at the block outputs of the layers; N may differ.
+std::map<int64_t, at::Tensor> residual_difference(const std::map<hook::Point, at::Tensor>& with, const std::map<hook::Point, at::Tensor>& without,
+                                                  const std::vector<int64_t>& layers);
 
 }  // namespace suture::methods

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// suture extract amplify: vectors of safe behaviour from few-shot refusals, and a probe that says when to use them.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/stack.h>
+
+#include "core/log.h"
+#include "core/progress.h"
+#include "io/vector_store.h"
+#include "methods/amplification.h"
+#include "methods/linear_probe.h"
+#include "methods/residual_difference.h"
+#include "steps/collect.h"
+#include "steps/demonstrations.h"
+#include "steps/head_effects.h"
+#include "tensor/dtype.h"
+#include "tools/commands.h"
+#include "tools/common.h"
+#include "tools/extract/head_scores.h"
+
+namespace suture::config {
+template <>
+struct Names<steps::PromptForm> {
+  static constexpr std::pair<std::string_view, steps::PromptForm> table[] = {{"chat", steps::PromptForm::kChat}, {"plain", steps::PromptForm::kPlain}};
+};
+}  // namespace suture::config
+
+namespace suture::cli {
+namespace {
+
+using hook::Point;
+using hook::Site;
+
+struct HeadsConfig {
+  bool use = true;
+  int64_t top = 10, prompts = 25, layer = -1;
+  std::vector<std::vector<int64_t>> list;
+  double scale = 0.5;
+  template <class V>
+  void visit(V& v) {
+    v.optional("use", use, "compute the head-based vector");
+    v.optional("top", top, "heads to sum", config::at_least(1));
+    v.optional("list", list, "heads to sum as [layer, head] pairs, instead of ranking them");
+    v.optional("prompts", prompts, "corrupted (zero-shot) prompts for the ranking", config::at_least(1));
+    v.optional("layer", layer, "0-based block whose output the vector is for; -1: a third of the way up", config::at_least(-1));
+    v.optional("scale", scale, "recommended multiplier");
+  }
+};
+
+struct ResidualConfig {
+  std::vector<int64_t> layers;
+  double scale = 1;
+  template <class V>
+  void visit(V& v) {
+    v.optional("layers", layers, "0-based blocks; none when left out", config::at_least(0));
+    v.optional("scale", scale, "recommended multiplier");
+  }
+};
+
+struct GateConfig {
+  int64_t layer = -1;
+  std::vector<fs::path> harmful, harmless;
+  double shrinkage = 0.1;
+  template <class V>
+  void visit(V& v) {
+    v.optional("layer", layer, "0-based block the probe reads; -1: no gate", config::at_least(-1));
+    v.optional("harmful", harmful, "data sets with a column 'question'");
+    v.optional("harmless", harmless, "data sets with a column 'question'");
+    v.optional("shrinkage", shrinkage, "added to the covariance, as a share of its mean diagonal", config::between(1e-6, 10));
+  }
+  void check(config::Checker& c) const {
+    c.require(layer < 0 || (!harmful.empty() && !harmless.empty()), "layer", "needs 'harmful' and 'harmless' data sets");
+  }
+};
+
+struct AmplifyConfig {
+  fs::path model, demonstrations, queries;
+  steps::PromptForm form = steps::PromptForm::kChat;
+  int64_t shots = 4, prompts = 24;
+  HeadsConfig heads;
+  ResidualConfig residual;
+  GateConfig gate;
+  uint64_t seed = 1;
+  std::string tokens = "last+4";
+  template <class V>
+  void visit(V& v) {
+    v.required("model", model, "checkpoint: HF folder or .gguf");
+    v.required("demonstrations", demonstrations, "unsafe questions and refusals, columns 'question' and 'answer'");
+    v.required("queries", queries, "unsafe questions to ask after the demonstrations, column 'question'");
+    v.optional("form", form, "chat (the model's template) or plain (Q:/A: blocks, as in the paper)");
+    v.optional("shots", shots, "demonstrations in front of a query", config::between(1, 100));
+    v.optional("prompts", prompts, "queries to use", config::at_least(2));
+    v.optional("heads", heads, "sum of head outputs (SafeInfer)");
+    v.optional("residual", residual, "difference of residual streams with and without demonstrations");
+    v.optional("gate", gate, "probe that tells harmful prompts");
+    v.optional("seed", seed, "of the drawn demonstrations");
+    v.optional("tokens", tokens, "recommended tokens for the vectors");
+  }
+};
+
+struct Work {  // one extraction: what is computed once and used by several vectors
+  const AmplifyConfig& config;
+  const decode::LanguageModel& model;
+  steps::Demonstrations demonstrations;
+  steps::Questions queries;
+  std::vector<std::vector<int32_t>> shown, bare;
+  io::VectorStore store;
+  Json seconds = Json::object();
+};
+
+io::StoredVector stored(std::string name, at::Tensor value, Site site, int64_t layer, double scale, const std::string& tokens, std::string method, Json attributes, const Work& work) {
+  return {std::move(name), std::move(value), std::string(hook::name(site)), layer, scale, tokens, std::move(method),
+          tensor::config_spelling(work.model.transformer.dtype()), std::move(attributes)};
+}
+
+void add_heads(Work& work, const std::map<Point, at::Tensor>& shown) {
+  const HeadsConfig& config = work.config.heads;
+  const model::ModelConfig& shape = work.model.transformer.config();
+  const Stopwatch watch;
+  const at::Tensor mean_LHd = methods::mean_heads(shape, shown);
+  std::vector<methods::Head> heads;
+  Json attributes = Json::object();
+  if (config.list.empty()) {
+    std::vector<std::vector<int32_t>> corrupted = work.bare;
+    corrupted.resize(std::min(corrupted.size(), size_t(config.prompts)));
+    const std::vector<int32_t> answers = steps::first_answer_tokens(work.model, work.demonstrations.pairs, work.config.form);
+    const steps::HeadEffects effects = steps::head_effects(work.model.transformer, corrupted, mean_LHd, answers);
+    heads = methods::top_heads(effects.mean_LH(), config.top);
+    work.store.tables["head_scores_LH"] = effects.mean_LH();
+    attributes["answers"] = answers;
+    attributes["baseline"] = effects.before;
+  } else {
+    heads = methods::given_heads(shape, config.list);
+  }
+  work.store.tables["mean_heads_LHd"] = mean_LHd;
+  attributes["heads"] = Json::array();
+  for (const methods::Head& head : heads)
+    attributes["heads"].push_back({{"layer", head.layer}, {"head", head.head}, {"score", std::isnan(head.score) ? Json(nullptr) : Json(head.score)}});
+  const int64_t layer = config.layer >= 0 ? config.layer : std::max<int64_t>(0, (shape.layers + 1) / 3 - 1);
+  work.store.vectors.push_back(stored("amplify", methods::safety_vector(work.model.transformer, mean_LHd, heads), Site::kResidOut, layer, config.scale, "last", "safeinfer-heads", attributes, work));
+  work.seconds["head_effects"] = watch.seconds();
+}
+
+void add_residuals(Work& work, const std::map<Point, at::Tensor>& shown, const std::map<Point, at::Tensor>& bare) {
+  for (const auto& [layer, vector] : methods::residual_difference(shown, bare, work.config.residual.layers))
+    work.store.vectors.push_back(stored(fmt::format("residual.{}", layer), vector, Site::kResidOut, layer, work.config.residual.scale, work.config.tokens, "residual-difference", Json::object(), work));
+}
+
+std::vector<std::vector<int32_t>> chat_prompts(const Work& work, const std::vector<fs::path>& files, Json& sources) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const fs::path& file : files) {
+    const steps::Questions questions = steps::read_questions(file);
+    for (const std::string& text : questions.texts) prompts.push_back(steps::few_shot_ids(work.model, {}, text, work.config.form));
+    sources.push_back({{"path", questions.origin}, {"sha256", questions.digest}, {"questions", questions.texts.size()}});
+  }
+  return prompts;
+}
+
+// Every third prompt is held out: the probe is fitted to the others, and its threshold chosen on these.
+std::pair<at::Tensor, at::Tensor> split(const at::Tensor& x_ND) {
+  std::vector<at::Tensor> fit, held;
+  for (int64_t i = 0; i < x_ND.size(0); ++i) (i % 3 == 2 ? held : fit).push_back(x_ND[i]);
+  return {at::stack(fit), at::stack(held)};
+}
+
+void add_gate(Work& work) {
+  const GateConfig& config = work.config.gate;
+  const Stopwatch watch;
+  Json sources = {{"harmful", Json::array()}, {"harmless", Json::array()}};
+  const Point point{Site::kResidOut, config.layer};
+  const auto states = [&](const std::vector<fs::path>& files, Json& list, std::string_view what) {
+    return steps::last_token_activations(work.model.transformer, chat_prompts(work, files, list), {point}, what).at(point);
+  };
+  const auto [harmful_fit, harmful_held] = split(states(config.harmful, sources["harmful"], "gate, harmful"));
+  const auto [harmless_fit, harmless_held] = split(states(config.harmless, sources["harmless"], "gate, harmless"));
+  const methods::Probe probe = methods::fit_probe(harmful_fit, harmless_fit, config.shrinkage);
+  const methods::ProbeCheck check = methods::choose_threshold(methods::probe_scores(probe, harmful_held), methods::probe_scores(probe, harmless_held));
+  const Json attributes = {{"bias", probe.bias}, {"threshold", check.threshold}, {"held_out", {{"area", check.area}, {"caught", check.caught}, {"false_alarms", check.false_alarms},
+                           {"harmful", check.harmful}, {"harmless", check.harmless}}}, {"sources", sources}};
+  work.store.vectors.push_back(stored("gate", probe.weight_D, Site::kResidOut, config.layer, 1, "last", "linear-probe", attributes, work));
+  work.seconds["gate"] = watch.seconds();
+  spdlog::info("gate at layer {}: area under ROC {:.4f}, catches {:.1f} % with {:.1f} % false alarms on {} + {} held-out prompts", config.layer, check.area, 100 * check.caught,
+               100 * check.false_alarms, check.harmful, check.harmless);
+}
+
+void check_layers(const AmplifyConfig& config, int64_t layers) {
+  std::vector<int64_t> all = config.residual.layers;
+  all.push_back(config.heads.layer);
+  all.push_back(config.gate.layer);
+  for (const int64_t layer : all)
+    if (layer >= layers) fail(Code::kModel, "cannot use layer {}: model has layers 0..{}", layer, layers - 1);
+}
+
+void extract(Work& work) {
+  const AmplifyConfig& config = work.config;
+  const Stopwatch watch;
+  std::vector<Point> points, bare_points;
+  for (const int64_t layer : config.residual.layers) bare_points.push_back({Site::kResidOut, layer});
+  points = bare_points;
+  if (config.heads.use)
+    for (const Point& point : methods::head_points(work.model.transformer.config())) points.push_back(point);
+  if (!points.empty()) {
+    const auto shown = steps::last_token_activations(work.model.transformer, work.shown, points, "with demonstrations");
+    const auto bare = bare_points.empty() ? std::map<Point, at::Tensor>{} : steps::last_token_activations(work.model.transformer, work.bare, bare_points, "without demonstrations");
+    work.seconds["activations"] = watch.seconds();
+    if (config.heads.use) add_heads(work, shown);
+    add_residuals(work, shown, bare);
+  }
+  if (config.gate.layer >= 0) add_gate(work);
+}
+
+int run_amplify(const Invocation& invocation) {
+  const auto config = load_config<AmplifyConfig>(invocation);
+  hook::Where::parse(config.tokens);
+  require_exists(config.model, "model", Code::kModel);
+  steps::Demonstrations demonstrations = steps::read_demonstrations(config.demonstrations);
+  steps::Questions queries = steps::read_questions(config.queries);
+  for (const auto* files : {&config.gate.harmful, &config.gate.harmless})
+    for (const fs::path& file : *files) require_exists(file, "data set", Code::kData);
+  if (invocation.common.check) return 0;
+  const Stopwatch watch;
+  const fs::path out = invocation.out("FILE.h5");
+  if (fs::exists(out) && !invocation.common.force) fail(Code::kUsage, "cannot write {}: it exists; choose another --out or pass --force", out.string());
+  const at::NoGradGuard no_grad;
+  const auto model = decode::LanguageModel::load(config.model, load_options(invocation, at::kFloat));
+  check_layers(config, model.transformer.config().layers);
+  Work work{config, model, std::move(demonstrations), std::move(queries), {}, {}, {}};
+  work.queries.texts.resize(std::min(work.queries.texts.size(), size_t(config.prompts)));
+  work.shown = steps::few_shot_prompts(model, work.demonstrations.pairs, work.queries.texts, config.shots, config.form, config.seed);
+  for (const std::string& query : work.queries.texts) work.bare.push_back(steps::few_shot_ids(model, {}, query, config.form));
+  extract(work);
+  work.seconds["total"] = watch.seconds();
+  work.store.provenance = {{"tool", "suture extract amplify"}, {"environment", environment()}, {"config", config::resolved(config)}, {"model", model_record(model.checkpoint)},
+                           {"demonstrations", {{"path", work.demonstrations.origin}, {"sha256", work.demonstrations.digest}, {"pairs", work.demonstrations.pairs.size()}}},
+                           {"queries", {{"path", work.queries.origin}, {"sha256", work.queries.digest}, {"used", work.queries.texts.size()}}},
+                           {"date_in_templates", model.date}, {"seconds", work.seconds}, {"peak_memory_bytes", peak_rss_bytes()}};
+  if (invocation.common.dry_run) return 0;
+  io::write_vector_store(out, work.store);
+  write_head_scores(out, work.store);
+  emit(invocation.common.json ? to_text(work.store.provenance) : show_store(work.store));
+  return 0;
+}
+
+}  // namespace
+
+const Command kExtractAmplify = {.name = "extract amplify",
+                                 .usage = "extract amplify CONFIG --out FILE.h5",
+                                 .summary = "compute safety vectors and a gate from demonstrations",
+                                 .run = run_amplify,
+                                 .schema = &config::schema<AmplifyConfig>};
+
+}  // namespace suture::cli
