@@ -29,6 +29,7 @@ using Commands = std::span<const Command* const>;
 using Groups = std::span<const Group>;
 
 constexpr std::string_view kPositional = "suture-positional";
+CapturedOutput* captured = nullptr;  // where emit() writes; stdout when null
 
 // ---- help
 // ----------------------------------------------------------------------------------------------------------------
@@ -266,6 +267,13 @@ void require_arity(const Command& command, const std::vector<std::string>& posit
     fail(Code::kUsage, "one argument too many: '{}'; usage: suture {}", positionals[arity.most], command.usage);
 }
 
+Invocation invocation_of(const Command& command, const po::variables_map& values) {
+  std::vector<std::string> positionals;
+  if (values.count(kPositional.data()) > 0) positionals = values[kPositional.data()].as<std::vector<std::string>>();
+  require_arity(command, positionals);
+  return Invocation(command, common_of(values), std::move(positionals), values);
+}
+
 int run_command(const Command& command, const std::vector<std::string>& arguments) {
   const po::variables_map values = parse(command, arguments);
   if (values["help"].as<bool>()) return emit(command_help(command)), 0;
@@ -278,12 +286,9 @@ int run_command(const Command& command, const std::vector<std::string>& argument
   if (quiet && verbose) fail(Code::kUsage, "--quiet and --verbose exclude each other");
   set_up_log(quiet ? -1 : verbose ? 1 : 0);
   set_progress_visible(!quiet);
-  std::vector<std::string> positionals;
-  if (values.count(kPositional.data()) > 0) positionals = values[kPositional.data()].as<std::vector<std::string>>();
-  require_arity(command, positionals);
-  Common common = common_of(values);
-  if (common.threads > 0) at::set_num_threads(common.threads);
-  return command.run(Invocation(command, std::move(common), std::move(positionals), values));
+  const Invocation invocation = invocation_of(command, values);
+  if (invocation.common.threads > 0) at::set_num_threads(invocation.common.threads);
+  return command.run(invocation);
 }
 
 int help(const std::vector<std::string>& words, Commands commands, Groups groups) {
@@ -355,8 +360,24 @@ void Invocation::missing(const std::string& what) const {
   fail(Code::kUsage, "missing {}; usage: suture {}", what, command_.usage);
 }
 
+CapturedOutput::CapturedOutput() { captured = this; }
+CapturedOutput::~CapturedOutput() { captured = nullptr; }
+
+int run_inside(const Command& command, const std::vector<std::string>& arguments) {
+  const po::variables_map values = parse(command, arguments);
+  for (const char* flag : {"help", "version", "schema", "quiet", "verbose"})
+    if (values[flag].as<bool>()) fail(Code::kUsage, "--{} belongs to the command line, not to a stage", flag);
+  const Invocation invocation = invocation_of(command, values);
+  if (invocation.common.threads > 0) at::set_num_threads(invocation.common.threads);
+  return command.run(invocation);
+}
+
 void emit(std::string_view text) {
   const bool newline = text.empty() || text.back() != '\n';
+  if (captured != nullptr) {
+    captured->text.append(text).append(newline ? "\n" : "");
+    return;
+  }
   const bool written =
       std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && (!newline || std::fputc('\n', stdout) != EOF);
   if (!written || std::fflush(stdout) != 0) fail(Code::kResource, "cannot write to stdout: {}", std::strerror(errno));

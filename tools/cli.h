@@ -99,6 +99,20 @@ void emit(const T& value) {
   emit(std::string_view(to_text(value)));
 }
 
+// While one lives, emit() appends to its text instead of printing. They do not nest.
+class CapturedOutput {
+ public:
+  CapturedOutput();
+  ~CapturedOutput();
+  CapturedOutput(const CapturedOutput&) = delete;
+  CapturedOutput& operator=(const CapturedOutput&) = delete;
+  std::string text;
+};
+
+// Runs one command from within another: arguments as from a shell, without its name. The log stays as it is; errors are
+// thrown. Returns the exit code.
+int run_inside(const Command& command, const std::vector<std::string>& arguments);
+
 // Parses, runs, reports: the whole of main. `arguments` without the program's name.
 int run(const std::vector<std::string>& arguments, std::span<const Command* const> commands,
         std::span<const Group> groups);

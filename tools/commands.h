@@ -9,5 +9,9 @@ extern const Command kInspect, kConvert, kGenerate, kScore;
 extern const Command kEditApply, kEditUndo, kEditCovariance, kEditEvaluate;
 extern const Command kExtractAmplify, kExtractShow;
 extern const Command kPatchPlan, kPatchBake;
+extern const Command kAuditRun, kAuditReport, kAuditCompare;
+extern const Command kRun;
+
+std::span<const Command* const> commands();  // the table, in main.cpp
 
 }  // namespace suture::cli

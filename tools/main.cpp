@@ -6,9 +6,19 @@
 
 using namespace suture::cli;
 
-namespace {
+namespace suture::cli {
 
-std::vector<const Command*> commands() { return {&kInspect, &kConvert, &kGenerate, &kScore, &kEditApply, &kEditUndo, &kEditCovariance, &kEditEvaluate, &kExtractAmplify, &kExtractShow, &kPatchPlan, &kPatchBake}; }
+std::span<const Command* const> commands() {
+  static constexpr const Command* kTable[] = {
+      &kInspect,       &kConvert,        &kGenerate,     &kScore,         &kRun,       &kEditApply, &kEditUndo, &kEditCovariance,
+      &kEditEvaluate,  &kExtractAmplify, &kExtractShow,  &kPatchPlan,     &kPatchBake, &kAuditRun,  &kAuditReport,
+      &kAuditCompare};
+  return kTable;
+}
+
+}  // namespace suture::cli
+
+namespace {
 
 constexpr Group kGroups[] = {
     {"edit", "change what a model holds to be true, and undo it"},

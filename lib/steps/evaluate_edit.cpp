@@ -14,19 +14,74 @@
 namespace suture::steps {
 namespace {
 
-Continuation measure(const decode::LanguageModel& model, const std::string& prompt, const std::string& target, const hook::Plan* plan) {
-  const auto [context, continuation] = split_ids(model, prompt, target);
-  decode::ScoreText text{context, int64_t(context.size())};
-  text.ids.insert(text.ids.end(), continuation.begin(), continuation.end());
-  const decode::TextScore score = decode::score(model.transformer, text, plan, 1);
-  Continuation out{0, true, score.tokens[context.size() - 1].top[0].first};
-  double sum = 0;
-  for (size_t i = context.size(); i < text.ids.size(); ++i) {
-    sum += score.tokens[i].log_prob;
-    out.top1 = out.top1 && score.tokens[i - 1].top[0].first == text.ids[i];
+// A prompt and the continuations that are asked of it.
+struct Question {
+  std::vector<int32_t> context;
+  std::vector<std::vector<int32_t>> targets;
+  std::vector<Continuation> answers;  // one a target
+  bool short_targets() const {
+    return std::all_of(targets.begin(), targets.end(), [](const auto& t) { return t.size() == 1; });
   }
-  out.probability = std::exp(sum / double(continuation.size()));
-  return out;
+};
+
+Question question(const decode::LanguageModel& model, const std::string& prompt, const Fact& fact) {
+  Question q;
+  for (const std::string& target : {fact.target_new, fact.target_true}) {
+    if (target.empty()) continue;
+    auto [context, continuation] = split_ids(model, prompt, target);
+    q.context = std::move(context);
+    q.targets.push_back(std::move(continuation));
+  }
+  return q;
+}
+
+// Longer targets: one forward pass each over prompt and target.
+void answer_long(const decode::LanguageModel& model, Question& q, const hook::Plan* plan) {
+  for (const std::vector<int32_t>& target : q.targets) {
+    decode::ScoreText text{q.context, int64_t(q.context.size())};
+    text.ids.insert(text.ids.end(), target.begin(), target.end());
+    const decode::TextScore score = decode::score(model.transformer, text, plan, 1);
+    Continuation out{0, true, score.tokens[q.context.size() - 1].top[0].first};
+    double sum = 0;
+    for (size_t i = q.context.size(); i < text.ids.size(); ++i) {
+      sum += score.tokens[i].log_prob;
+      out.top1 = out.top1 && score.tokens[i - 1].top[0].first == text.ids[i];
+    }
+    out.probability = std::exp(sum / double(target.size()));
+    q.answers.push_back(out);
+  }
+}
+
+constexpr size_t kRows = 64;  // prompts run together
+
+// One-token targets: the distributions after many prompts in one ragged batch.
+void answer_short(const decode::LanguageModel& model, std::vector<Question*> batch, const hook::Plan* plan) {
+  std::vector<std::vector<int32_t>> rows;
+  for (const Question* q : batch) rows.push_back(q->context);
+  hook::PlanRun run(plan == nullptr ? hook::Plan{} : *plan);
+  const at::Tensor log_p = at::log_softmax(model.transformer.last_logits(model::pad_left(rows), nullptr, plan == nullptr ? nullptr : &run).to(at::kCPU, at::kFloat), -1);
+  for (size_t b = 0; b < batch.size(); ++b) {
+    const auto first = int32_t(log_p[int64_t(b)].argmax().item<int64_t>());
+    for (const std::vector<int32_t>& target : batch[b]->targets)
+      batch[b]->answers.push_back({std::exp(log_p[int64_t(b)][target[0]].item<double>()), target[0] == first, first});
+  }
+}
+
+void answer(const decode::LanguageModel& model, std::vector<Question>& questions, const hook::Plan* plan) {
+  const at::NoGradGuard no_grad;
+  std::vector<Question*> waiting;
+  Progress progress("facts", int64_t(questions.size()), "prompts");
+  const auto flush = [&] {
+    if (!waiting.empty()) answer_short(model, waiting, plan);
+    progress.advance(int64_t(waiting.size()));
+    waiting.clear();
+  };
+  for (Question& q : questions) {
+    if (q.short_targets()) waiting.push_back(&q);
+    else answer_long(model, q, plan);
+    if (waiting.size() == kRows) flush();
+  }
+  flush();
 }
 
 void generate(const decode::LanguageModel& model, const std::vector<Fact>& facts, const hook::Plan* plan, int64_t new_tokens, std::vector<FactState>& states) {
@@ -104,25 +159,52 @@ Tally tally(const Fact& fact, const FactState& before, const FactState& after) {
 
 }  // namespace
 
+Json to_json(const FactState& state) {
+  const auto one = [](const Continuation& c) { return Json{c.probability, c.top1, c.first_choice}; };
+  const auto list = [&](const std::vector<Continuation>& all) {
+    Json json = Json::array();
+    for (const Continuation& c : all) json.push_back(one(c));
+    return json;
+  };
+  return {{"new", one(state.target_new)}, {"true", one(state.target_true)}, {"paraphrase_new", list(state.paraphrase_new)}, {"paraphrase_true", list(state.paraphrase_true)},
+          {"neighbour_new", list(state.neighbour_new)}, {"neighbour_true", list(state.neighbour_true)}};
+}
+
+FactState fact_state_from(const Json& json) {
+  const auto one = [](const Json& c) { return Continuation{c[0].get<double>(), c[1].get<bool>(), c[2].get<int32_t>()}; };
+  const auto list = [&](const Json& all) {
+    std::vector<Continuation> out;
+    for (const Json& c : all) out.push_back(one(c));
+    return out;
+  };
+  FactState state{one(json["new"]), one(json["true"]), list(json["paraphrase_new"]), list(json["paraphrase_true"]), list(json["neighbour_new"]), list(json["neighbour_true"]),
+                  std::numeric_limits<double>::quiet_NaN(), {}};
+  return state;
+}
+
 double ngram_entropy(const std::vector<int32_t>& ids) { return (2.0 / 3 * entropy(ids, 2) + 4.0 / 3 * entropy(ids, 3)) / 2; }
 
 std::vector<FactState> measure_facts(const decode::LanguageModel& model, const std::vector<Fact>& facts, const hook::Plan* plan, int64_t new_tokens) {
+  std::vector<Question> questions;
+  for (const Fact& fact : facts) {
+    questions.push_back(question(model, fact.text(), fact));
+    for (const auto* prompts : {&fact.paraphrases, &fact.neighbours})
+      for (const std::string& prompt : *prompts) questions.push_back(question(model, prompt, fact));
+  }
+  answer(model, questions, plan);
   std::vector<FactState> states(facts.size());
-  Progress progress("facts", int64_t(facts.size()), "facts");
+  auto next = questions.begin();
+  const auto take = [&](Continuation& fresh, Continuation& old) {
+    fresh = next->answers[0];
+    if (next->answers.size() > 1) old = next->answers[1];
+    ++next;
+  };
   for (size_t f = 0; f < facts.size(); ++f) {
-    const Fact& fact = facts[f];
     FactState& state = states[f];
     state.generation_entropy = std::numeric_limits<double>::quiet_NaN();
-    const auto both = [&](const std::string& prompt, auto&& put) {
-      put(measure(model, prompt, fact.target_new, plan),
-          fact.target_true.empty() ? Continuation{} : measure(model, prompt, fact.target_true, plan));
-    };
-    both(fact.text(), [&](Continuation n, Continuation t) { state.target_new = n, state.target_true = t; });
-    for (const std::string& prompt : fact.paraphrases)
-      both(prompt, [&](Continuation n, Continuation t) { state.paraphrase_new.push_back(n), state.paraphrase_true.push_back(t); });
-    for (const std::string& prompt : fact.neighbours)
-      both(prompt, [&](Continuation n, Continuation t) { state.neighbour_new.push_back(n), state.neighbour_true.push_back(t); });
-    progress.advance();
+    take(state.target_new, state.target_true);
+    for (size_t i = 0; i < facts[f].paraphrases.size(); ++i) take(state.paraphrase_new.emplace_back(), state.paraphrase_true.emplace_back());
+    for (size_t i = 0; i < facts[f].neighbours.size(); ++i) take(state.neighbour_new.emplace_back(), state.neighbour_true.emplace_back());
   }
   generate(model, facts, plan, new_tokens, states);
   return states;

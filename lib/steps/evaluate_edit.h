@@ -24,6 +24,9 @@ struct FactState {  // one fact under one model
 // `plan` may be null. Generations are greedy, `new_tokens` long; 0 skips them.
 std::vector<FactState> measure_facts(const decode::LanguageModel& model, const std::vector<Fact>& facts, const hook::Plan* plan, int64_t new_tokens);
 
+Json to_json(const FactState& state);            // without the generations
+FactState fact_state_from(const Json& json);
+
 // Weighted mean of bigram and trigram entropies in bits (2/3 and 4/3, halved), the reference code's fluency.
 double ngram_entropy(const std::vector<int32_t>& ids);
 

@@ -106,8 +106,8 @@ int run_apply(const Invocation& invocation) {
   const auto config = load_config<EditConfig>(invocation);
   const steps::Facts all = steps::read_facts(config.facts);
   const std::vector<steps::Fact> facts = chosen_facts(all, config.only);
-  require_exists(config.model, "model", Code::kModel);
   if (invocation.common.check) return 0;
+  require_exists(config.model, "model", Code::kModel);
   const Stopwatch watch;
   AtomicFolder out(invocation.out(), invocation.common.force);
   decode::LanguageModel model = decode::LanguageModel::load(config.model, load_options(invocation, at::kFloat));

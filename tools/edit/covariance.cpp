@@ -24,8 +24,8 @@ struct CovarianceConfig {
 
 int run_covariance(const Invocation& invocation) {
   const auto config = load_config<CovarianceConfig>(invocation);
-  require_exists(config.model, "model", Code::kModel);
   if (invocation.common.check) return 0;
+  require_exists(config.model, "model", Code::kModel);
   const auto model = decode::LanguageModel::load(config.model, load_options(invocation, at::kFloat));
   Json rows = Json::array();
   for (const int64_t layer : config.layers) {

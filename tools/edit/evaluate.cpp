@@ -29,8 +29,8 @@ std::vector<steps::FactState> states_of(const fs::path& path, const fs::path& pl
 int run_evaluate(const Invocation& invocation) {
   const auto config = load_config<EvaluateConfig>(invocation);
   const steps::Facts facts = steps::read_facts(config.facts);
-  for (const fs::path& model : {config.before, config.after}) require_exists(model, "model", Code::kModel);
   if (invocation.common.check) return 0;
+  for (const fs::path& model : {config.before, config.after}) require_exists(model, "model", Code::kModel);
   const auto before = states_of(config.before, {}, facts, config.generate, invocation);
   const auto after = states_of(config.after, config.plan, facts, config.generate, invocation);
   const Json result = steps::compare_states(facts.facts, before, after);

@@ -211,12 +211,12 @@ void extract(Work& work) {
 int run_amplify(const Invocation& invocation) {
   const auto config = load_config<AmplifyConfig>(invocation);
   hook::Where::parse(config.tokens);
-  require_exists(config.model, "model", Code::kModel);
   steps::Demonstrations demonstrations = steps::read_demonstrations(config.demonstrations);
   steps::Questions queries = steps::read_questions(config.queries);
   for (const auto* files : {&config.gate.harmful, &config.gate.harmless})
     for (const fs::path& file : *files) require_exists(file, "data set", Code::kData);
   if (invocation.common.check) return 0;
+  require_exists(config.model, "model", Code::kModel);
   const Stopwatch watch;
   const fs::path out = invocation.out("FILE.h5");
   if (fs::exists(out) && !invocation.common.force) fail(Code::kUsage, "cannot write {}: it exists; choose another --out or pass --force", out.string());

@@ -22,6 +22,7 @@ std::string bake_answer(const model::Checkpoint& checkpoint, const hook::Plan& p
 
 int run_plan(const Invocation& invocation) {
   const auto file = load_config<PlanFile>(invocation);
+  if (invocation.common.check) return 0;
   const hook::Plan plan = make_plan(file);
   Json json = plan.to_json();
   json["digest"] = plan.digest();
