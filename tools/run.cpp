@@ -78,7 +78,8 @@ Decision decide(const Stage& stage, const Record* record, const std::string& dig
   const bool there = !stage.out.empty() && fs::exists(stage.out);
   const bool same = record != nullptr && record->digest == digest;
   if (force) return {true, there, "--force"};
-  if (record == nullptr) return {true, there && !resumes(stage), there && resumes(stage) ? "no record of it; goes on with what is there" : "never run"};
+  if (record == nullptr && !there) return {true, false, "never run"};
+  if (record == nullptr) return {true, !resumes(stage), resumes(stage) ? "no record of it; goes on with what is there" : "no record of it; replaces what is there"};
   if (!same) return {true, there, "its inputs changed"};
   if (!record->finished()) return {true, there && !resumes(stage), "not finished last time"};
   if (!stage.out.empty() && !there) return {true, false, "its output is gone"};
