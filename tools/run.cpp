@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// suture run: the stages of an experiment, one after the other in this process. Finished ones are known by the digest of
-// all that decides them and left alone; OUT/stages.json is the record.
+// suture run: the stages of an experiment, one after the other in this process. Finished ones are known by the digest
+// of all that decides them and left alone; OUT/stages.json is the record.
 #include <fmt/chrono.h>
 
 #include <algorithm>
@@ -23,13 +23,15 @@ struct Record {
 
   bool finished() const { return exit_code == int(Code::kDone) || exit_code == int(Code::kGate); }
   Json to_json() const {
-    return {{"name", name}, {"command", command}, {"digest", digest}, {"started", started}, {"seconds", seconds},
-            {"exit_code", exit_code ? Json(*exit_code) : Json(nullptr)}, {"printed", printed}};
+    return {{"name", name},       {"command", command}, {"digest", digest},
+            {"started", started}, {"seconds", seconds}, {"exit_code", exit_code ? Json(*exit_code) : Json(nullptr)},
+            {"printed", printed}};
   }
 };
 
 Record record_from(const Json& json) {
-  Record record{json.at("name"), json.at("command"), json.at("digest"), json.at("started"), json.at("seconds"), std::nullopt, json.at("printed")};
+  Record record{json.at("name"),    json.at("command"), json.at("digest"), json.at("started"),
+                json.at("seconds"), std::nullopt,       json.at("printed")};
   if (!json.at("exit_code").is_null()) record.exit_code = json.at("exit_code").get<int>();
   return record;
 }
@@ -52,9 +54,12 @@ class Records {
   }
 
   void put(const Record& record) {
-    const auto found = std::find_if(records_.begin(), records_.end(), [&](const Record& r) { return r.name == record.name; });
-    if (found == records_.end()) records_.push_back(record);
-    else *found = record;
+    const auto found =
+        std::find_if(records_.begin(), records_.end(), [&](const Record& r) { return r.name == record.name; });
+    if (found == records_.end())
+      records_.push_back(record);
+    else
+      *found = record;
     Json stages = Json::array();
     for (const Record& each : records_) stages.push_back(each.to_json());
     fs::create_directories(path_.parent_path());
@@ -79,14 +84,19 @@ Decision decide(const Stage& stage, const Record* record, const std::string& dig
   const bool same = record != nullptr && record->digest == digest;
   if (force) return {true, there, "--force"};
   if (record == nullptr && !there) return {true, false, "never run"};
-  if (record == nullptr) return {true, !resumes(stage), resumes(stage) ? "no record of it; goes on with what is there" : "no record of it; replaces what is there"};
+  if (record == nullptr)
+    return {true, !resumes(stage),
+            resumes(stage) ? "no record of it; goes on with what is there" : "no record of it; replaces what is there"};
   if (!same) return {true, there, "its inputs changed"};
   if (!record->finished()) return {true, there && !resumes(stage), "not finished last time"};
   if (!stage.out.empty() && !there) return {true, false, "its output is gone"};
   return {false, false, "nothing changed"};
 }
 
-std::string now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now()))); }
+std::string now() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(std::chrono::system_clock::now())));
+}
 
 int run_stage(const Stage& stage, bool force, std::string& printed) {
   std::vector<std::string> arguments = stage.arguments;
@@ -121,7 +131,9 @@ Record perform(const Stage& stage, const std::string& digest, bool force, Record
   }
   record.seconds = watch.seconds();
   records.put(record);
-  if (!record.finished()) throw Error(Code(*record.exit_code), fmt::format("stage '{}' failed with exit code {}", stage.name, *record.exit_code));
+  if (!record.finished())
+    throw Error(Code(*record.exit_code),
+                fmt::format("stage '{}' failed with exit code {}", stage.name, *record.exit_code));
   return record;
 }
 
@@ -139,7 +151,8 @@ Experiment read_experiment(const Invocation& invocation) {
   if (out.empty()) invocation.out();
   Experiment experiment{{}, out};
   for (const StageConfig& stage : config.stages)
-    experiment.stages.push_back(make_stage(stage, {source.folder.empty() ? fs::path(".") : source.folder, configured, out}, invocation.common));
+    experiment.stages.push_back(
+        make_stage(stage, {source.folder.empty() ? fs::path(".") : source.folder, configured, out}, invocation.common));
   return experiment;
 }
 
@@ -156,7 +169,8 @@ int check(const Experiment& experiment) {
 // One row a stage: what was done, how long it took, whether now or before.
 std::string row(const Record& record, const Decision& decision, size_t width) {
   const char* end = record.exit_code == int(Code::kGate) ? ", a gate failed" : "";
-  return fmt::format("{:<{}}  {:>8.1f} s  {}{}\n", record.name, width, record.seconds, decision.run ? "done" : "done before, " + decision.why, end);
+  return fmt::format("{:<{}}  {:>8.1f} s  {}{}\n", record.name, width, record.seconds,
+                     decision.run ? "done" : "done before, " + decision.why, end);
 }
 
 size_t name_width(const Experiment& experiment) {
@@ -174,8 +188,10 @@ int dry_run(const Experiment& experiment, const Records& records, const Common& 
     digests.push_back(digest);
     const Decision decision = decide(stage, records.find(stage.name), digest, common.force);
     const std::string line = stage.text() + (decision.run && decision.force ? " --force" : "");
-    text += fmt::format("{:<{}}  {} ({})\n  {}\n", stage.name, name_width(experiment), decision.run ? "would run" : "would be skipped", decision.why, line);
-    rows.push_back({{"name", stage.name}, {"command", line}, {"runs", decision.run}, {"why", decision.why}, {"digest", digest}});
+    text += fmt::format("{:<{}}  {} ({})\n  {}\n", stage.name, name_width(experiment),
+                        decision.run ? "would run" : "would be skipped", decision.why, line);
+    rows.push_back(
+        {{"name", stage.name}, {"command", line}, {"runs", decision.run}, {"why", decision.why}, {"digest", digest}});
   }
   emit(common.json ? to_text(rows) : text);
   return 0;
@@ -202,7 +218,8 @@ int run(const Invocation& invocation) {
     rows.push_back(record.to_json());
     last = record.printed;
   }
-  emit(invocation.common.json ? to_text({{"out", experiment.out.string()}, {"exit_code", int(code)}, {"stages", rows}}) : text + "\n" + last);
+  emit(invocation.common.json ? to_text({{"out", experiment.out.string()}, {"exit_code", int(code)}, {"stages", rows}})
+                              : text + "\n" + last);
   return int(code);
 }
 

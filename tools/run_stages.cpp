@@ -46,7 +46,8 @@ std::string as_path(const std::string& word, const fs::path& folder) {
 std::string with_out(std::string text, const fs::path& out) {
   constexpr std::string_view kOut = "{out}";
   const std::string path = plain(out).string();
-  for (size_t at = text.find(kOut); at != std::string::npos; at = text.find(kOut, at + path.size())) text.replace(at, kOut.size(), path);
+  for (size_t at = text.find(kOut); at != std::string::npos; at = text.find(kOut, at + path.size()))
+    text.replace(at, kOut.size(), path);
   return text;
 }
 
@@ -63,13 +64,16 @@ using Visit = std::function<void(const Node& scalar, const std::string& key)>;
 void walk(const Node& node, const std::string& key, const Visit& visit) {
   if (node.kind == Node::Kind::kScalar) visit(node, key);
   for (size_t i = 0; i < node.items.size(); ++i) walk(node.items[i], fmt::format("{}[{}]", key, i), visit);
-  for (const Node::Entry& entry : node.entries) walk(entry.value, key.empty() ? entry.key : key + "." + entry.key, visit);
+  for (const Node::Entry& entry : node.entries)
+    walk(entry.value, key.empty() ? entry.key : key + "." + entry.key, visit);
 }
 
 // The values, without comments and layout.
 std::string values_of(const Node& root) {
   std::string text;
-  walk(root, "", [&](const Node& scalar, const std::string& key) { text += fmt::format("{}={}\n", key, Json(scalar.scalar).dump()); });
+  walk(root, "", [&](const Node& scalar, const std::string& key) {
+    text += fmt::format("{}={}\n", key, Json(scalar.scalar).dump());
+  });
   return text;
 }
 
@@ -84,7 +88,8 @@ std::string folder_mark(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder))
     if (entry.is_regular_file())
-      files[entry.path().lexically_relative(folder).string()] = fmt::format("{} bytes at {}", entry.file_size(), time_of(entry.path()));
+      files[entry.path().lexically_relative(folder).string()] =
+          fmt::format("{} bytes at {}", entry.file_size(), time_of(entry.path()));
   return sha256(Json(files).dump());
 }
 
@@ -143,7 +148,8 @@ std::vector<std::string> moves(const config::Source& source, const Folders& fold
 
 void inherit(std::vector<std::string>& arguments, const Common& common) {
   const auto add = [&](const std::string& flag, const std::string& value) {
-    const bool given = std::any_of(arguments.begin(), arguments.end(), [&](const std::string& a) { return a == flag || a.starts_with(flag + "="); });
+    const bool given = std::any_of(arguments.begin(), arguments.end(),
+                                   [&](const std::string& a) { return a == flag || a.starts_with(flag + "="); });
     if (!given) arguments.insert(arguments.end(), {flag, value});
   };
   if (common.device != "cpu") add("--device", common.device);
@@ -158,17 +164,20 @@ void StageConfig::check(config::Checker& checker) const {
     std::vector<std::string> names;
     for (const Command* each : commands()) names.emplace_back(each->name);
     const std::string near = config::nearest(command, names);
-    checker.complain("command", fmt::format("is no command of suture{}", near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
+    checker.complain("command", fmt::format("is no command of suture{}",
+                                            near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
   }
   checker.require(command != kRun.name, "command", "must not run an experiment within an experiment");
-  checker.require(out.empty() || below(fs::path("x") / out, "x").value_or(".") != ".", "out", "must lie below the experiment's out");
+  checker.require(out.empty() || below(fs::path("x") / out, "x").value_or(".") != ".", "out",
+                  "must lie below the experiment's out");
 }
 
 void ExperimentConfig::check(config::Checker& checker) const {
   for (size_t i = 0; i < stages.size(); ++i)
     for (size_t j = 0; j < i; ++j) {
       checker.require(stages[i].name != stages[j].name, fmt::format("stages[{}].name", i), "is used twice");
-      checker.require(stages[i].out.empty() || stages[i].out != stages[j].out, fmt::format("stages[{}].out", i), "is used twice");
+      checker.require(stages[i].out.empty() || stages[i].out != stages[j].out, fmt::format("stages[{}].out", i),
+                      "is used twice");
     }
 }
 
@@ -176,7 +185,9 @@ std::string Stage::text() const {
   std::string line = fmt::format("suture {}", command->name);
   std::vector<std::string> words = arguments;
   if (!out.empty()) words.insert(words.end(), {"--out", out.string()});
-  for (const std::string& word : words) line += word.find_first_of(" '\"$[]{}") == std::string::npos && !word.empty() ? " " + word : fmt::format(" '{}'", word);
+  for (const std::string& word : words)
+    line +=
+        word.find_first_of(" '\"$[]{}") == std::string::npos && !word.empty() ? " " + word : fmt::format(" '{}'", word);
   return line;
 }
 

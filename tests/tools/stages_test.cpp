@@ -51,7 +51,8 @@ class Run : public testing::Test {
     if (outcome.exit != 0) return names;
     for (const Json& stage : parse_json(outcome.out, "stdout"))
       if (stage["runs"].get<bool>())
-        names.push_back(stage["name"].get<std::string>() + (stage["command"].get<std::string>().ends_with(" --force") ? " --force" : ""));
+        names.push_back(stage["name"].get<std::string>() +
+                        (stage["command"].get<std::string>().ends_with(" --force") ? " --force" : ""));
     return names;
   }
   Json record() { return read_json(folder_ / "tools/out/stages.json")["stages"]; }
@@ -73,7 +74,8 @@ TEST_F(Run, LeavesFinishedStagesAlone) {
   EXPECT_EQ(second.exit, 0) << second.err;
   EXPECT_EQ(record(), before);
   EXPECT_THAT(second.out, HasSubstr("done before"));
-  EXPECT_EQ(second.out.substr(second.out.find("\n\n")), first.out.substr(first.out.find("\n\n"))) << "what the audit printed";
+  EXPECT_EQ(second.out.substr(second.out.find("\n\n")), first.out.substr(first.out.find("\n\n")))
+      << "what the audit printed";
 
   // Comments decide nothing, values do, and what follows a stage depends on it.
   replace_in(folder_ / "tools/extract.yaml", "prompts: 4\n", "prompts: 4  # all\n");
@@ -89,7 +91,8 @@ TEST_F(Run, LeavesFinishedStagesAlone) {
 }
 
 TEST_F(Run, AStageThatFailsStopsTheRunAndIsTriedAgain) {
-  replace_in(folder_ / "tools/extract.yaml", "heads: {top: 3, prompts: 2, layer: 1}", "heads: {top: 3, prompts: 2, layer: 9}");
+  replace_in(folder_ / "tools/extract.yaml", "heads: {top: 3, prompts: 2, layer: 1}",
+             "heads: {top: 3, prompts: 2, layer: 9}");
   const Outcome failed = run();
   EXPECT_EQ(failed.exit, 6);
   EXPECT_THAT(failed.err, HasSubstr("suture: stage 'extract' failed: cannot use layer 9: model has layers 0..2\n"));
