@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The tiny checkpoints and what transformers computed with them (tests/oracle/make_model_fixtures.py).
 #pragma once
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -32,6 +33,16 @@ struct Expected {
 
 inline model::Transformer load(const std::string& name, at::ScalarType dtype = at::kFloat) {
   return model::Transformer::load(model::Checkpoint::open(root() / "models" / name), {dtype, at::kCPU});
+}
+
+// Every folder whose stored weights are fp32.
+inline const std::vector<std::string> kModels = {"llama-gqa", "llama-tied", "llama-head-dim", "llama-rope-llama3", "llama-rope-linear",
+                                                 "llama-bias", "llama-sharded", "llama-old-config", "mistral", "gpt2"};
+
+// A fixture's name as a test's.
+inline std::string test_name(std::string name) {
+  std::replace_if(name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
+  return name;
 }
 
 inline double max_difference(const at::Tensor& a, const at::Tensor& b) {
