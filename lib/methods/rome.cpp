@@ -14,17 +14,20 @@ RomeEdit rome(const model::Transformer& model, const steps::ValueProblem& proble
   const at::Tensor keys = edit.value.keys_NF.to(at::kCPU, at::kDouble);
   const at::Tensor delta = edit.value.delta_D.to(at::kCPU, at::kDouble);
   const at::Tensor k_star = keys.mean(0);
-  const at::Tensor k = options.key_source == KeySource::kAveraged ? k_star : keys[0];
+  const bool averaged = options.key_source == KeySource::kAveraged;
+  const at::Tensor k = averaged ? k_star : keys[0];
   at::Tensor u = moment != nullptr ? moment->solve(k_star) : k_star;
   u = u / u.norm();
   const double uk = at::dot(u, k).item<double>();
   if (!(std::abs(uk) > 1e-8 * k.norm().item<double>()))
     fail(Code::kNumerics, "cannot edit: key and its direction are orthogonal (uᵀk = {:.3g}); use another layer or more moment data", uk);
-  edit.left_O = (delta / uk).to(at::kFloat);
+  const at::Tensor values = edit.value.values_ND.to(at::kCPU, at::kDouble);
+  const at::Tensor v_star = values[0] + delta, now = averaged ? values.mean(0) : values[0];  // now = W k + b
+  edit.left_O = ((v_star - now) / uk).to(at::kFloat);
   edit.right_I = u.to(at::kFloat);
   const double change = edit.left_O.norm().item<double>() * edit.right_I.norm().item<double>();
   edit.record = {{"layer", options.value.layer},
-                 {"key_source", options.key_source == KeySource::kAveraged ? "averaged" : "bare_prompt"},
+                 {"key_source", averaged ? "averaged" : "bare_prompt"},
                  {"contexts", int64_t(problem.contexts.size())},
                  {"evaluations", int64_t(edit.value.loss.size())},
                  {"loss", edit.value.loss},

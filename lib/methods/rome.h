@@ -10,7 +10,8 @@
 //   r-ROME  W ← W + (v* − W k*) uᵀ / (uᵀ k*)                         the same averaged k* in every place
 //   ROME    W ← W + (v* − W k_p) uᵀ / (uᵀ k_p)                       k_p: key of the bare prompt
 //
-// Here v is the output for the key used on the right (averaged over contexts for r-ROME), so the numerator is δ.
+// v* is the bare prompt's output v₀ + δ in both, so ROME's numerator is δ and r-ROME's is δ plus what the bare prompt's
+// output has over the mean of the contexts' outputs.
 // Deviations: C gets a ridge (a share of its mean diagonal) and is factorised in fp64 instead of inverted; target ids are
 // appended as ids, not decoded and encoded again.
 #pragma once
@@ -28,7 +29,7 @@ struct RomeOptions {
 };
 
 struct RomeEdit {
-  at::Tensor left_O;   // Λ = δ / (uᵀ k)
+  at::Tensor left_O;   // Λ = (v* − W k − b) / (uᵀ k)
   at::Tensor right_I;  // u = C⁻¹ k* / ‖C⁻¹ k*‖
   steps::ValueResult value;
   Json record;  // norms, losses, condition: everything a manifest should say about the edit
