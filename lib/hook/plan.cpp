@@ -37,6 +37,15 @@ bool acts_on(const Where& where, int64_t row, int64_t position, int64_t prompt) 
   fail(Code::kBug, "unknown kind of tokens");
 }
 
+// Token numbers are given a row of the whole batch.
+Where of_kept(Where where, const std::vector<int64_t>& kept) {
+  if (kept.empty() || where.index.size() < 2) return where;
+  std::vector<int64_t> index;
+  for (const int64_t row : kept) index.push_back(where.index.at(size_t(row)));
+  where.index = std::move(index);
+  return where;
+}
+
 int64_t number_in(std::string_view text, std::string_view whole) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -49,6 +58,8 @@ int64_t number_in(std::string_view text, std::string_view whole) {
 
 at::Tensor Where::mask_BT(const Tokens& tokens) const {
   const int64_t rows = tokens.rows(), width = tokens.width();
+  if (kind == Kind::kIndex && index.size() != 1 && int64_t(index.size()) != rows)
+    fail(Code::kConfig, "cannot act on tokens '{}': {} numbers for {} texts; give one, or one a text", text(), index.size(), rows);
   at::Tensor mask = at::zeros({rows, width}, at::kBool);
   const int64_t* position = tokens.position_BT.const_data_ptr<int64_t>();
   bool* out = mask.mutable_data_ptr<bool>();
@@ -152,21 +163,21 @@ void Plan::check(int64_t layers, const std::function<int64_t(Site)>& width) cons
   if (gate) check_point(gate->at, gate->weight_D, "a gate");
 }
 
-PlanRun::PlanRun(const Plan& plan) : plan_(&plan) {}
+PlanRun::PlanRun(Plan plan) : plan_(std::move(plan)) {}
 
 bool PlanRun::wants(Point point) const {
-  if (plan_->gate && plan_->gate->at == point) return true;
-  for (const Intervention& i : plan_->interventions)
+  if (plan_.gate && plan_.gate->at == point) return true;
+  for (const Intervention& i : plan_.interventions)
     if (i.at == point && (i.scale != 0 || i.action == Action::kSet || i.action == Action::kToNorm)) return true;
   return false;
 }
 
 at::Tensor PlanRun::apply(Point point, at::Tensor x, const Tokens& tokens) {
-  if (plan_->gate && plan_->gate->at == point) decide(x, tokens);
-  for (const Intervention& i : plan_->interventions) {
+  if (plan_.gate && plan_.gate->at == point) decide(x, tokens);
+  for (const Intervention& i : plan_.interventions) {
     if (i.at != point || (i.scale == 0 && i.action != Action::kSet && i.action != Action::kToNorm)) continue;
-    at::Tensor mask = i.where.mask_BT(tokens);
-    if (plan_->gate) close(mask, tokens);
+    at::Tensor mask = of_kept(i.where, kept_).mask_BT(tokens);
+    if (plan_.gate) close(mask, tokens);
     const int64_t count = mask.sum().item<int64_t>();
     applied_ += count;
     if (count > 0) x = act(i, x, mask.unsqueeze(-1).to(x.device()));
@@ -189,13 +200,13 @@ void PlanRun::decide(const at::Tensor& x, const Tokens& tokens) {
     scores_.assign(size_t(rows), 0);
   }
   const int64_t* position = tokens.position_BT.const_data_ptr<int64_t>();
-  const at::Tensor weight = plan_->gate->weight_D.to(x.device());
+  const at::Tensor weight = plan_.gate->weight_D.to(x.device());
   for (int64_t b = 0; b < rows; ++b)
     for (int64_t t = 0; t < width; ++t)
       if (position[b * width + t] == tokens.prompt_length[size_t(b)] - 1) {
-        const double score = at::matmul(x[b][t].to(at::kFloat), weight).item<double>() + plan_->gate->bias;
+        const double score = at::matmul(x[b][t].to(at::kFloat), weight).item<double>() + plan_.gate->bias;
         scores_[size_t(b)] = score;
-        open_[size_t(b)] = score > plan_->gate->threshold;
+        open_[size_t(b)] = score > plan_.gate->threshold;
       }
 }
 
@@ -217,6 +228,9 @@ at::Tensor PlanRun::act(const Intervention& i, const at::Tensor& x, const at::Te
 }
 
 void PlanRun::keep_rows(const std::vector<int64_t>& rows) {
+  std::vector<int64_t> kept;
+  for (const int64_t row : rows) kept.push_back(kept_.empty() ? row : kept_[size_t(row)]);
+  kept_ = std::move(kept);
   if (open_.empty()) return;
   std::vector<char> open;
   std::vector<double> scores;

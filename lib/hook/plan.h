@@ -27,7 +27,8 @@ struct Where {
   std::vector<int64_t> index;
   bool operator==(const Where&) const = default;
 
-  // 1 where the intervention acts, else 0; padding is always 0. bool [B,T] on the CPU.
+  // 1 where the intervention acts, else 0; padding is always 0. bool [B,T] on the CPU. Error(kConfig) when `index` is
+  // neither one number nor one a row.
   at::Tensor mask_BT(const Tokens& tokens) const;
   std::string text() const;  // "all", "last", "last+4", "index 3", "prompt", "generated"
   static Where parse(std::string_view text);  // inverse of text(); Error(kConfig) lists the spellings
@@ -79,7 +80,7 @@ struct Plan {
 
 class PlanRun : public Hooks {
  public:
-  explicit PlanRun(const Plan& plan);
+  explicit PlanRun(Plan plan);
   bool wants(Point point) const override;
   at::Tensor apply(Point point, at::Tensor x, const Tokens& tokens) override;
   void keep_rows(const std::vector<int64_t>& rows) override;
@@ -91,7 +92,8 @@ class PlanRun : public Hooks {
   void decide(const at::Tensor& x, const Tokens& tokens);
   void close(at::Tensor& mask_BT, const Tokens& tokens) const;
   at::Tensor act(const Intervention& intervention, const at::Tensor& x, const at::Tensor& mask_BT1) const;
-  const Plan* plan_;
+  Plan plan_;
+  std::vector<int64_t> kept_;  // the rows of the batch that are still there; empty: all of them
   std::vector<double> scores_;
   std::vector<char> open_;
   int64_t applied_ = 0;
