@@ -16,12 +16,20 @@ namespace {
 int32_t largest(const float* x, int64_t n) {
   constexpr int64_t kLanes = 16;
   float best[kLanes];
+  int32_t unordered[kLanes] = {};  // a NaN loses every comparison and would go unseen
   std::fill(best, best + kLanes, -INFINITY);
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes)
-    for (int64_t j = 0; j < kLanes; ++j) best[j] = x[i + j] > best[j] ? x[i + j] : best[j];
+    for (int64_t j = 0; j < kLanes; ++j) {
+      best[j] = x[i + j] > best[j] ? x[i + j] : best[j];
+      unordered[j] |= int32_t(x[i + j] != x[i + j]);
+    }
   float top = *std::max_element(best, best + kLanes);
-  for (; i < n; ++i) top = std::max(top, x[i]);
+  for (; i < n; ++i) {
+    top = std::max(top, x[i]);
+    unordered[0] |= int32_t(x[i] != x[i]);
+  }
+  if (std::find(unordered, unordered + kLanes, 1) != unordered + kLanes) return -1;
   const float* at = std::find(x, x + n, top);
   return at == x + n ? -1 : int32_t(at - x);
 }
