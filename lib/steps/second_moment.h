@@ -7,8 +7,8 @@
 
 namespace suture::steps {
 
-// Texts sampled from the model at temperature 1 until `tokens` tokens are there, each of at most `length`, from ordinary
-// sentence openings. Deterministic in `seed`.
+// Texts sampled from the model at temperature 1 until `tokens` tokens are there: an ordinary sentence opening and at most
+// `length` further tokens each. Deterministic in `seed`.
 std::vector<std::vector<int32_t>> self_written(const decode::LanguageModel& model, int64_t tokens, int64_t length, uint64_t seed);
 
 // A file's paragraphs (.txt: split at blank lines; data sets: column `text`), cut to `length` tokens, until `tokens` are
