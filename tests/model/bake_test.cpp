@@ -17,11 +17,11 @@
 namespace suture::model {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using fixtures::max_difference;
 using hook::Site;
 using test::error_of;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 Checkpoint open(const std::string& name) { return Checkpoint::open(fixtures::root() / "models" / name); }
 
@@ -42,7 +42,8 @@ class Baking : public ::testing::Test {
     const at::Tensor planned = Transformer::load(checkpoint, {}).last_logits(batch, nullptr, &run);
     const at::Tensor plain = Transformer::load(checkpoint, {}).last_logits(batch, nullptr, nullptr);
     EXPECT_GT(max_difference(planned, plain), 0.01) << "the vector is too weak to test anything";
-    return max_difference(Transformer::load(Checkpoint::open(out_.path()), {}).last_logits(batch, nullptr, nullptr), planned);
+    return max_difference(Transformer::load(Checkpoint::open(out_.path()), {}).last_logits(batch, nullptr, nullptr),
+                          planned);
   }
   at::NoGradGuard no_grad_;
   test::TempFolder out_;
@@ -60,7 +61,8 @@ TEST_F(Baking, ABlockOutputBecomesABiasOfItsDownProjectionAndZerosElsewhere) {
   EXPECT_THAT(baked.changed, ElementsAre());
   EXPECT_EQ(baked.added.size(), 9U);  // gate, up and down of three layers
   for (const auto& [name, tensor] : baked.changes.tensors) {
-    const at::Tensor wanted = name == "model.layers.1.mlp.down_proj.bias" ? plan.interventions[0].vector_D * 0.5 : at::zeros_like(tensor);
+    const at::Tensor wanted =
+        name == "model.layers.1.mlp.down_proj.bias" ? plan.interventions[0].vector_D * 0.5 : at::zeros_like(tensor);
     EXPECT_TRUE(tensor.equal(wanted)) << name;
   }
   const Checkpoint written = Checkpoint::open(out_.path());
@@ -71,7 +73,8 @@ TEST_F(Baking, ABlockOutputBecomesABiasOfItsDownProjectionAndZerosElsewhere) {
 
 TEST_F(Baking, SeveralVectorsAddUp) {
   const Checkpoint checkpoint = open("llama-gqa");
-  const hook::Plan plan{{add(Site::kResidOut, 1, 32), add(Site::kMlpOut, 1, 32, -0.25), add(Site::kAttnOut, 0, 32)}, {}};
+  const hook::Plan plan{{add(Site::kResidOut, 1, 32), add(Site::kMlpOut, 1, 32, -0.25), add(Site::kAttnOut, 0, 32)},
+                        {}};
   const Baked baked = bake(checkpoint, plan);
   EXPECT_THAT(baked.flags, ElementsAre("mlp_bias", "attention_bias"));
   EXPECT_LT(difference(checkpoint, plan, baked), kFp32);
@@ -116,17 +119,23 @@ class Refusal : public ::testing::Test {
 };
 
 TEST_F(Refusal, AFamilyWithoutBiases) {
-  expect("mistral", plan_, Code::kModel, "cannot bake 'v' at resid_out: model type 'mistral' has no bias there (this class has no bias to hold a constant vector); " + instead_);
+  expect("mistral", plan_, Code::kModel,
+         "cannot bake 'v' at resid_out: model type 'mistral' has no bias there (this class has no bias to hold a "
+         "constant vector); " +
+             instead_);
 }
 
 TEST_F(Refusal, AGate) {
   plan_.gate = hook::Gate{{Site::kResidOut, 0}, plan_.interventions[0].vector_D, 0, 0, "g"};
-  expect("llama-gqa", plan_, Code::kModel, "cannot bake: the plan has a gate, and a bias acts on every prompt; " + instead_);
+  expect("llama-gqa", plan_, Code::kModel,
+         "cannot bake: the plan has a gate, and a bias acts on every prompt; " + instead_);
 }
 
 TEST_F(Refusal, TokensOtherThanAll) {
   plan_.interventions[0].where = hook::Where::parse("last");
-  expect("llama-gqa", plan_, Code::kModel, "cannot bake 'v': a bias acts on all tokens, the plan on 'last'; set tokens: all to mean that, or " + instead_);
+  expect(
+      "llama-gqa", plan_, Code::kModel,
+      "cannot bake 'v': a bias acts on all tokens, the plan on 'last'; set tokens: all to mean that, or " + instead_);
 }
 
 TEST_F(Refusal, ActionsOtherThanAdd) {
@@ -139,16 +148,20 @@ TEST_F(Refusal, SitesWithoutABias) {
     plan_.interventions[0].at.site = site;
     const Error error = error_of([&] { bake(open("llama-gqa"), plan_); });
     EXPECT_EQ(error.code(), Code::kModel);
-    EXPECT_THAT(error.what(), HasSubstr(fmt::format("cannot bake 'v' at {}: model type 'llama' has no bias there", hook::name(site))));
+    EXPECT_THAT(error.what(), HasSubstr(fmt::format("cannot bake 'v' at {}: model type 'llama' has no bias there",
+                                                    hook::name(site))));
   }
 }
 
 TEST_F(Refusal, NothingToBake) { expect("llama-gqa", {}, Code::kConfig, "cannot bake: the plan has no interventions"); }
 
 TEST(BakingPlaces, AreListedByFamily) {
-  EXPECT_THAT(baking_places(open("gpt2").family()), ElementsAre("attn_out: attn.o.bias", "mlp_out: mlp.down.bias", "resid_out: mlp.down.bias"));
-  EXPECT_THAT(baking_places(open("llama-gqa").family()),
-              ElementsAre("attn_out: attn.o.bias (config flag attention_bias)", "mlp_out: mlp.down.bias (config flag mlp_bias)", "resid_out: mlp.down.bias (config flag mlp_bias)"));
+  EXPECT_THAT(baking_places(open("gpt2").family()),
+              ElementsAre("attn_out: attn.o.bias", "mlp_out: mlp.down.bias", "resid_out: mlp.down.bias"));
+  EXPECT_THAT(
+      baking_places(open("llama-gqa").family()),
+      ElementsAre("attn_out: attn.o.bias (config flag attention_bias)", "mlp_out: mlp.down.bias (config flag mlp_bias)",
+                  "resid_out: mlp.down.bias (config flag mlp_bias)"));
   EXPECT_TRUE(baking_places(open("mistral").family()).empty());
 }
 

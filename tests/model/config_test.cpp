@@ -48,12 +48,15 @@ TEST(Config, ReadsTheNumbersOfEveryFamily) {
 
 TEST(Config, AbsentAndNullAreTheSame) {
   for (const std::string model : {"llama-gqa", "gpt2"})
-    for (const std::string key : {"num_key_value_heads", "head_dim", "n_inner", "rope_parameters", "tie_word_embeddings", "attention_bias"}) {
+    for (const std::string key :
+         {"num_key_value_heads", "head_dim", "n_inner", "rope_parameters", "tie_word_embeddings", "attention_bias"}) {
       Json null = config_of(model), absent = null;
       null[key] = nullptr;
       absent.erase(key);
       const ModelConfig a = read_config(null, "c"), b = read_config(absent, "c");
-      EXPECT_EQ(std::tie(a.kv_heads, a.head_dim, a.hidden, a.tied, a.attention_bias, a.rope.theta), std::tie(b.kv_heads, b.head_dim, b.hidden, b.tied, b.attention_bias, b.rope.theta)) << key;
+      EXPECT_EQ(std::tie(a.kv_heads, a.head_dim, a.hidden, a.tied, a.attention_bias, a.rope.theta),
+                std::tie(b.kv_heads, b.head_dim, b.hidden, b.tied, b.attention_bias, b.rope.theta))
+          << key;
     }
   Json json = config_of("llama-gqa");
   json["num_key_value_heads"] = nullptr;
@@ -64,13 +67,15 @@ TEST(Config, AbsentAndNullAreTheSame) {
 }
 
 TEST(Config, ReadsBothSpellingsOfRotaryPositions) {
-  const Rope fresh = read_config(config_of("llama-rope-llama3"), "c").rope, old = read_config(config_of("llama-old-config"), "c").rope;
+  const Rope fresh = read_config(config_of("llama-rope-llama3"), "c").rope,
+             old = read_config(config_of("llama-old-config"), "c").rope;
   EXPECT_EQ(fresh.kind, RopeKind::kLlama3);
   EXPECT_EQ(fresh.factor, 8);
   EXPECT_EQ(fresh.original_context, 64);
   EXPECT_EQ(fresh.theta, 5000);
   EXPECT_EQ(std::tie(old.kind, old.theta, old.factor, old.low_freq_factor, old.high_freq_factor, old.original_context),
-            std::tie(fresh.kind, fresh.theta, fresh.factor, fresh.low_freq_factor, fresh.high_freq_factor, fresh.original_context));
+            std::tie(fresh.kind, fresh.theta, fresh.factor, fresh.low_freq_factor, fresh.high_freq_factor,
+                     fresh.original_context));
   const Rope linear = read_config(config_of("llama-rope-linear"), "c").rope;
   EXPECT_EQ(linear.kind, RopeKind::kLinear);
   EXPECT_EQ(linear.factor, 4);
@@ -91,61 +96,95 @@ TEST(Config, ReadsBothSpellingsOfTheDtype) {
 TEST(Config, RefusesAModelTypeItDoesNotKnow) {
   const Error unknown = refusal("llama-gqa", [](Json& j) { j["model_type"] = "mamba"; });
   EXPECT_EQ(unknown.code(), Code::kModel);
-  EXPECT_STREQ(unknown.what(), "cannot load config.json: model type 'mamba' is not supported; supported are llama, mistral, gpt2");
-  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j.erase("model_type"); }).what(), "cannot read config.json: key 'model_type' is missing");
-  EXPECT_STREQ(error_of([] { read_config(Json::array(), "config.json"); }).what(), "cannot read config.json: must be a JSON object");
+  EXPECT_STREQ(unknown.what(),
+               "cannot load config.json: model type 'mamba' is not supported; supported are llama, mistral, gpt2");
+  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j.erase("model_type"); }).what(),
+               "cannot read config.json: key 'model_type' is missing");
+  EXPECT_STREQ(error_of([] { read_config(Json::array(), "config.json"); }).what(),
+               "cannot read config.json: must be a JSON object");
 }
 
 TEST(Config, NamesAMissingKey) {
-  for (const std::string key : {"num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "max_position_embeddings", "vocab_size"}) {
+  for (const std::string key : {"num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size",
+                                "max_position_embeddings", "vocab_size"}) {
     const Error error = refusal("llama-gqa", [&](Json& j) { j.erase(key); });
     EXPECT_EQ(error.code(), Code::kModel);
     EXPECT_EQ(error.what(), "cannot read config.json: key '" + key + "' is missing");
-    EXPECT_EQ(refusal("llama-gqa", [&](Json& j) { j[key] = nullptr; }).what(), "cannot read config.json: key '" + key + "' is missing");
+    EXPECT_EQ(refusal("llama-gqa", [&](Json& j) { j[key] = nullptr; }).what(),
+              "cannot read config.json: key '" + key + "' is missing");
   }
 }
 
 TEST(Config, NamesAValueOfTheWrongKind) {
-  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["hidden_size"] = "32"; }).what(), "cannot read config.json: 'hidden_size' must be a number, got \"32\"");
+  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["hidden_size"] = "32"; }).what(),
+               "cannot read config.json: 'hidden_size' must be a number, got \"32\"");
   for (const Json& wrong : {Json(0), Json(-3), Json(2.5)})
-    EXPECT_EQ(refusal("llama-gqa", [&](Json& j) { j["hidden_size"] = wrong; }).what(), "cannot read config.json: 'hidden_size' must be a positive integer, got " + wrong.dump());
-  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["mlp_bias"] = 1; }).what(), "cannot read config.json: 'mlp_bias' must be true or false, got 1");
-  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["hidden_act"] = "swiglu"; }).what(), "cannot load config.json: activation 'swiglu' is not supported");
+    EXPECT_EQ(refusal("llama-gqa", [&](Json& j) { j["hidden_size"] = wrong; }).what(),
+              "cannot read config.json: 'hidden_size' must be a positive integer, got " + wrong.dump());
+  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["mlp_bias"] = 1; }).what(),
+               "cannot read config.json: 'mlp_bias' must be true or false, got 1");
+  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["hidden_act"] = "swiglu"; }).what(),
+               "cannot load config.json: activation 'swiglu' is not supported");
 }
 
 TEST(Config, RefusesShapesThatDoNotFit) {
   EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["num_key_value_heads"] = 3; }).what(),
                "cannot load config.json: 4 query heads are not a multiple of 3 key/value heads");
-  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["head_dim"] = 7; }).what(), "cannot load config.json: rotary positions need an even head width, got 7");
+  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["head_dim"] = 7; }).what(),
+               "cannot load config.json: rotary positions need an even head width, got 7");
 }
 
 TEST(Config, RefusesKeysThatChangeTheComputation) {
-  const std::vector<std::pair<std::string, Json>> foreign = {
-      {"sliding_window", 4096}, {"attn_logit_softcapping", 50.0}, {"final_logit_softcapping", 30.0}, {"partial_rotary_factor", 0.5},
-      {"num_local_experts", 8}, {"num_experts", 8}, {"qk_layernorm", true}, {"use_qk_norm", true}, {"embedding_multiplier", 12.0},
-      {"residual_multiplier", 0.22}, {"logits_scaling", 8.0}, {"attention_multiplier", 0.1}, {"alibi", true}, {"is_encoder_decoder", true},
-      {"no_rope_layers", {0, 1}}, {"layer_types", {"full_attention", "sliding_attention"}}};
+  const std::vector<std::pair<std::string, Json>> foreign = {{"sliding_window", 4096},
+                                                             {"attn_logit_softcapping", 50.0},
+                                                             {"final_logit_softcapping", 30.0},
+                                                             {"partial_rotary_factor", 0.5},
+                                                             {"num_local_experts", 8},
+                                                             {"num_experts", 8},
+                                                             {"qk_layernorm", true},
+                                                             {"use_qk_norm", true},
+                                                             {"embedding_multiplier", 12.0},
+                                                             {"residual_multiplier", 0.22},
+                                                             {"logits_scaling", 8.0},
+                                                             {"attention_multiplier", 0.1},
+                                                             {"alibi", true},
+                                                             {"is_encoder_decoder", true},
+                                                             {"no_rope_layers", {0, 1}},
+                                                             {"layer_types", {"full_attention", "sliding_attention"}}};
   for (const auto& [key, value] : foreign) {
     const Error error = refusal("llama-gqa", [&](Json& j) { j[key] = value; });
     EXPECT_EQ(error.code(), Code::kModel) << key;
-    EXPECT_EQ(error.what(), "cannot load config.json: '" + key + "' = " + value.dump() + " changes the computation and is not supported");
+    EXPECT_EQ(error.what(), "cannot load config.json: '" + key + "' = " + value.dump() +
+                                " changes the computation and is not supported");
   }
   EXPECT_EQ(refusal("gpt2", [](Json& j) { j["scale_attn_by_inverse_layer_idx"] = true; }).code(), Code::kModel);
   EXPECT_EQ(refusal("gpt2", [](Json& j) { j["scale_attn_weights"] = false; }).code(), Code::kModel);
 }
 
 TEST(Config, AcceptsTheirNeutralValues) {
-  const std::vector<std::pair<std::string, Json>> neutral = {
-      {"sliding_window", nullptr}, {"final_logit_softcapping", nullptr}, {"partial_rotary_factor", 1.0}, {"num_experts", 0},
-      {"embedding_multiplier", 1.0}, {"alibi", false}, {"layer_types", {"full_attention", "full_attention"}}};
-  for (const auto& [key, value] : neutral) EXPECT_EQ(refusal("llama-gqa", [&](Json& j) { j[key] = value; }).code(), Code::kDone) << key;
-  EXPECT_EQ(refusal("llama-gqa", [](Json& j) { j["sliding_window"] = 4096; j["use_sliding_window"] = false; }).code(), Code::kDone);
+  const std::vector<std::pair<std::string, Json>> neutral = {{"sliding_window", nullptr},
+                                                             {"final_logit_softcapping", nullptr},
+                                                             {"partial_rotary_factor", 1.0},
+                                                             {"num_experts", 0},
+                                                             {"embedding_multiplier", 1.0},
+                                                             {"alibi", false},
+                                                             {"layer_types", {"full_attention", "full_attention"}}};
+  for (const auto& [key, value] : neutral)
+    EXPECT_EQ(refusal("llama-gqa", [&](Json& j) { j[key] = value; }).code(), Code::kDone) << key;
+  EXPECT_EQ(refusal("llama-gqa",
+                    [](Json& j) {
+                      j["sliding_window"] = 4096;
+                      j["use_sliding_window"] = false;
+                    })
+                .code(),
+            Code::kDone);
 }
 
 TEST(Config, RefusesQuantisedCheckpoints) {
   const Error error = refusal("llama-gqa", [](Json& j) { j["quantization_config"] = {{"quant_method", "gptq"}}; });
   EXPECT_EQ(error.code(), Code::kModel);
-  EXPECT_STREQ(error.what(), "cannot load config.json: quantised checkpoints (gptq) are not supported; use the unquantised model");
+  EXPECT_STREQ(error.what(),
+               "cannot load config.json: quantised checkpoints (gptq) are not supported; use the unquantised model");
 }
 
 TEST(Config, RefusesOtherKindsOfRotaryScaling) {
@@ -154,7 +193,8 @@ TEST(Config, RefusesOtherKindsOfRotaryScaling) {
       j.erase("rope_parameters");
       j[key] = {{"rope_type", "yarn"}, {"factor", 4.0}};
     });
-    EXPECT_STREQ(error.what(), "cannot load config.json: rope type 'yarn' is not supported; supported are default, linear, llama3");
+    EXPECT_STREQ(error.what(),
+                 "cannot load config.json: rope type 'yarn' is not supported; supported are default, linear, llama3");
   }
   EXPECT_STREQ(refusal("llama-rope-llama3", [](Json& j) { j["rope_parameters"].erase("low_freq_factor"); }).what(),
                "cannot read config.json rope_parameters: key 'low_freq_factor' is missing for rope type 'llama3'");
@@ -163,7 +203,8 @@ TEST(Config, RefusesOtherKindsOfRotaryScaling) {
 TEST(Config, AMistralThatDoesNotMentionItsWindowHasOne) {
   const Error error = refusal("mistral", [](Json& j) { j.erase("sliding_window"); });
   EXPECT_EQ(error.code(), Code::kModel);
-  EXPECT_STREQ(error.what(), "cannot load config.json: this model type has a sliding window of 4096 unless 'sliding_window' is null");
+  EXPECT_STREQ(error.what(),
+               "cannot load config.json: this model type has a sliding window of 4096 unless 'sliding_window' is null");
   EXPECT_EQ(refusal("mistral", [](Json& j) { j["mlp_bias"] = true; }).code(), Code::kModel);
 }
 

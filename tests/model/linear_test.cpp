@@ -21,10 +21,11 @@ TEST(LinearTest, EqualsTheExactProductInEveryDtypeAndForAnyNumberOfRows) {
         if (biased) exact = exact + b.to(at::kDouble);
         ASSERT_EQ(y.scalar_type(), dtype);
         ASSERT_EQ(y.sizes(), exact.sizes());
-        // Half a unit in the last place: 2^-24 in fp32 (and 40 rounded sums), 2^-9 in bf16, 2^-12 in fp16; doubled for a
-        // bias that LibTorch adds after rounding. Values reach 25.
+        // Half a unit in the last place: 2^-24 in fp32 (and 40 rounded sums), 2^-9 in bf16, 2^-12 in fp16; doubled for
+        // a bias that LibTorch adds after rounding. Values reach 25.
         const double relative = dtype == at::kFloat ? 40 * 0x1p-24 : dtype == at::kBFloat16 ? 0x1p-8 : 0x1p-11;
-        EXPECT_LT((y.to(at::kDouble) - exact).abs().max().item<double>(), 25 * 2 * relative) << at::toString(dtype) << " " << rows << " " << biased;
+        EXPECT_LT((y.to(at::kDouble) - exact).abs().max().item<double>(), 25 * 2 * relative)
+            << at::toString(dtype) << " " << rows << " " << biased;
       }
 }
 
@@ -33,7 +34,8 @@ TEST(LinearTest, WideAndNarrowPathsAgree) {
   const at::Tensor x = at::randn({8, 40}).to(at::kBFloat16);
   const at::Tensor together = linear(x);
   for (int64_t i = 0; i < 8; ++i)
-    EXPECT_LT((linear(x.narrow(0, i, 1))[0].to(at::kFloat) - together[i].to(at::kFloat)).abs().max().item<float>(), 25 * 0x1p-7F);
+    EXPECT_LT((linear(x.narrow(0, i, 1))[0].to(at::kFloat) - together[i].to(at::kFloat)).abs().max().item<float>(),
+              25 * 0x1p-7F);
 }
 
 TEST(LinearTest, KnowsItsWidthsAndSharesItsWeight) {

@@ -48,7 +48,9 @@ TEST_P(EveryFixture, CacheGivesWhatRecomputationGives) {
   chunk.tokens.position_BT += 20;
   EXPECT_LT(max_difference(model.logits(chunk, &cache, nullptr)[0], whole.narrow(0, 20, 5)), kFp32);
   for (int64_t t = 25; t < 33; ++t)
-    EXPECT_LT(max_difference(model.last_logits(next_tokens({ids[size_t(t)]}, {t}, {20}), &cache, nullptr)[0], whole[t]), kFp32) << t;
+    EXPECT_LT(max_difference(model.last_logits(next_tokens({ids[size_t(t)]}, {t}, {20}), &cache, nullptr)[0], whole[t]),
+              kFp32)
+        << t;
 }
 
 TEST_P(EveryFixture, EveryRowOfARaggedBatchEqualsItsOwnRun) {
@@ -70,11 +72,15 @@ TEST_P(EveryFixture, WritingWithoutChangesKeepsEveryByte) {
   write_checkpoint(before, {}, out);
   const Checkpoint after = Checkpoint::open(out);
   EXPECT_EQ(before.digest(), after.digest());
-  for (const std::string& name : before.tensor_names()) EXPECT_TRUE(before.tensor(name).equal(after.tensor(name))) << name;
+  for (const std::string& name : before.tensor_names())
+    EXPECT_TRUE(before.tensor(name).equal(after.tensor(name))) << name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, EveryFixture, ::testing::ValuesIn(fixtures::kModels), [](const auto& row) { return fixtures::test_name(row.param); });
-INSTANTIATE_TEST_SUITE_P(Families, LongSequence, ::testing::Values("llama-gqa", "gpt2", "llama-rope-llama3", "llama-rope-linear", "llama-old-config"),
+INSTANTIATE_TEST_SUITE_P(Families, EveryFixture, ::testing::ValuesIn(fixtures::kModels),
+                         [](const auto& row) { return fixtures::test_name(row.param); });
+INSTANTIATE_TEST_SUITE_P(Families, LongSequence,
+                         ::testing::Values("llama-gqa", "gpt2", "llama-rope-llama3", "llama-rope-linear",
+                                           "llama-old-config"),
                          [](const auto& row) { return fixtures::test_name(row.param); });
 
 TEST(Transformer, HalfPrecisionStaysNearTransformersInHalfPrecision) {
@@ -106,7 +112,8 @@ TEST_P(EveryGguf, ConvertedTensorsAreTheFoldersOwn) {
   fs::create_directories(out);
   write_checkpoint(gguf, {}, out);
   const Checkpoint converted = Checkpoint::open(out);
-  for (const std::string& name : folder.tensor_names()) EXPECT_TRUE(folder.tensor(name).equal(converted.tensor(name))) << name;
+  for (const std::string& name : folder.tensor_names())
+    EXPECT_TRUE(folder.tensor(name).equal(converted.tensor(name))) << name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, EveryGguf, ::testing::Values("llama-gqa", "gpt2"), [](const auto& row) {

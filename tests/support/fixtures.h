@@ -36,12 +36,14 @@ inline model::Transformer load(const std::string& name, at::ScalarType dtype = a
 }
 
 // Every folder whose stored weights are fp32.
-inline const std::vector<std::string> kModels = {"llama-gqa", "llama-tied", "llama-head-dim", "llama-rope-llama3", "llama-rope-linear",
-                                                 "llama-bias", "llama-sharded", "llama-old-config", "mistral", "gpt2"};
+inline const std::vector<std::string> kModels = {
+    "llama-gqa",  "llama-tied",    "llama-head-dim",   "llama-rope-llama3", "llama-rope-linear",
+    "llama-bias", "llama-sharded", "llama-old-config", "mistral",           "gpt2"};
 
 // A fixture's name as a test's.
 inline std::string test_name(std::string name) {
-  std::replace_if(name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '-' || c == '.'; }, '_');
   return name;
 }
 
