@@ -8,7 +8,8 @@
 
 namespace suture::methods {
 
-RomeEdit rome(const model::Transformer& model, const steps::ValueProblem& problem, const tensor::SpdSolver* moment, const RomeOptions& options) {
+RomeEdit rome(const model::Transformer& model, const steps::ValueProblem& problem, const tensor::SpdSolver* moment,
+              const RomeOptions& options) {
   RomeEdit edit;
   edit.value = steps::optimise_value(model, problem, options.value);
   const at::Tensor keys = edit.value.keys_NF.to(at::kCPU, at::kDouble);
@@ -20,7 +21,8 @@ RomeEdit rome(const model::Transformer& model, const steps::ValueProblem& proble
   u = u / u.norm();
   const double uk = at::dot(u, k).item<double>();
   if (!(std::abs(uk) > 1e-8 * k.norm().item<double>()))
-    fail(Code::kNumerics, "cannot edit: key and its direction are orthogonal (uᵀk = {:.3g}); use another layer or more moment data", uk);
+    fail(Code::kNumerics,
+         "cannot edit: key and its direction are orthogonal (uᵀk = {:.3g}); use another layer or more moment data", uk);
   const at::Tensor values = edit.value.values_ND.to(at::kCPU, at::kDouble);
   const at::Tensor v_star = values[0] + delta, now = averaged ? values.mean(0) : values[0];  // now = W k + b
   edit.left_O = ((v_star - now) / uk).to(at::kFloat);

@@ -12,8 +12,8 @@
 //
 // v* is the bare prompt's output v₀ + δ in both, so ROME's numerator is δ and r-ROME's is δ plus what the bare prompt's
 // output has over the mean of the contexts' outputs.
-// Deviations: C gets a ridge (a share of its mean diagonal) and is factorised in fp64 instead of inverted; target ids are
-// appended as ids, not decoded and encoded again.
+// Deviations: C gets a ridge (a share of its mean diagonal) and is factorised in fp64 instead of inverted; target ids
+// are appended as ids, not decoded and encoded again.
 #pragma once
 #include "core/json.h"
 #include "steps/optimise_value.h"
@@ -36,6 +36,7 @@ struct RomeEdit {
 };
 
 // `moment` may be null: u = k*/‖k*‖ then (C = I). The model is not changed. Error(kNumerics) when uᵀk vanishes.
-RomeEdit rome(const model::Transformer& model, const steps::ValueProblem& problem, const tensor::SpdSolver* moment, const RomeOptions& options);
+RomeEdit rome(const model::Transformer& model, const steps::ValueProblem& problem, const tensor::SpdSolver* moment,
+              const RomeOptions& options);
 
 }  // namespace suture::methods

@@ -29,7 +29,8 @@ std::vector<std::vector<int32_t>> ids_of(const std::vector<Completion>& completi
 }
 
 // Each row in a batch of its own.
-std::vector<std::vector<int32_t>> alone(const model::Transformer& model, const hook::Plan* plan, const std::vector<Prompt>& prompts, GenerateOptions options) {
+std::vector<std::vector<int32_t>> alone(const model::Transformer& model, const hook::Plan* plan,
+                                        const std::vector<Prompt>& prompts, GenerateOptions options) {
   options.batch = 1;
   PlainNextToken next(model, plan);
   return ids_of(generate(next, prompts, options));
@@ -44,7 +45,8 @@ TEST_P(EveryModel, GreedyTextsEqualTransformers) {
     PlainNextToken next(model, nullptr);
     const auto completions = generate(next, ragged(expected), {.max_new = 32, .batch = batch});
     for (size_t b = 0; b < 3; ++b) {
-      EXPECT_EQ(completions[b].ids, expected.ids(fmt::format("ragged.generated.{}", b))) << "batch of " << batch << ", row " << b;
+      EXPECT_EQ(completions[b].ids, expected.ids(fmt::format("ragged.generated.{}", b)))
+          << "batch of " << batch << ", row " << b;
       EXPECT_EQ(completions[b].finish, Finish::kLength);
       EXPECT_TRUE(completions[b].gate_open);
     }
@@ -64,7 +66,9 @@ class Generate : public ::testing::Test {
     std::vector<float> numbers;
     Stream stream(8, "vector");
     for (int64_t i = 0; i < model_.config().width; ++i) numbers.push_back(float(2 * stream.uniform() - 1));
-    return {{{{hook::Site::kResidOut, 1}, hook::Where::parse(where), hook::Action::kAdd, scale, at::tensor(numbers), "v"}}, {}};
+    return {
+        {{{hook::Site::kResidOut, 1}, hook::Where::parse(where), hook::Action::kAdd, scale, at::tensor(numbers), "v"}},
+        {}};
   }
   std::vector<Completion> run(const hook::Plan* plan, const GenerateOptions& options) const {
     PlainNextToken next(model_, plan);
@@ -81,7 +85,8 @@ TEST_F(Generate, UnderAPlanEveryRowEqualsItsOwnRun) {
     const hook::Plan p = plan(where);
     const GenerateOptions options{.max_new = 16};
     EXPECT_EQ(ids_of(run(&p, options)), alone(model_, &p, prompts_, options)) << where;
-    EXPECT_NE(ids_of(run(&p, options)), ids_of(run(nullptr, options))) << where << ": the vector is too weak to test anything";
+    EXPECT_NE(ids_of(run(&p, options)), ids_of(run(nullptr, options)))
+        << where << ": the vector is too weak to test anything";
   }
 }
 
@@ -98,7 +103,8 @@ TEST_F(Generate, UnderAPlanTheTextIsWhatAForwardPassWithoutCacheChooses) {
       hook::PlanRun hooks(p);
       const at::Tensor choice = model_.logits(batch, nullptr, &hooks)[0].argmax(-1);
       for (size_t i = 0; i < completions[b].ids.size(); ++i)
-        EXPECT_EQ(choice[int64_t(prompts_[b].ids.size() + i) - 1].item<int64_t>(), completions[b].ids[i]) << where << " row " << b << " token " << i;
+        EXPECT_EQ(choice[int64_t(prompts_[b].ids.size() + i) - 1].item<int64_t>(), completions[b].ids[i])
+            << where << " row " << b << " token " << i;
     }
   }
 }
@@ -146,9 +152,8 @@ TEST_F(Generate, RowsThatFinishLeaveTheOthersAlone) {
 TEST_F(Generate, TellsOfEveryRowOnceAndKeepsTheOrder) {
   std::map<size_t, std::vector<int32_t>> told;
   PlainNextToken next(model_, nullptr);
-  const auto completions = generate(next, prompts_, {.max_new = 4, .batch = 2}, [&](size_t i, const Completion& c) {
-    EXPECT_TRUE(told.emplace(i, c.ids).second);
-  });
+  const auto completions = generate(next, prompts_, {.max_new = 4, .batch = 2},
+                                    [&](size_t i, const Completion& c) { EXPECT_TRUE(told.emplace(i, c.ids).second); });
   ASSERT_EQ(told.size(), 3U);
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(told[i], completions[i].ids);
 }
@@ -184,8 +189,11 @@ TEST_F(Generate, SaysWhichRowsAGateClosed) {
 class GuidedGenerate : public Generate {
  protected:
   std::vector<std::vector<int32_t>> guided(const model::Transformer& other, double power) const {
-    GuidedNextToken next(std::make_unique<PlainNextToken>(model_, nullptr), std::make_unique<PlainNextToken>(other, nullptr, true),
-                         [power](const at::Tensor& p, const at::Tensor& u) { return at::log_softmax(p + power * (p - u).clamp_max(0), -1); });
+    GuidedNextToken next(std::make_unique<PlainNextToken>(model_, nullptr),
+                         std::make_unique<PlainNextToken>(other, nullptr, true),
+                         [power](const at::Tensor& p, const at::Tensor& u) {
+                           return at::log_softmax(p + power * (p - u).clamp_max(0), -1);
+                         });
     return ids_of(generate(next, prompts_, {.max_new = 16}));
   }
   std::vector<std::vector<int32_t>> plain() const { return ids_of(run(nullptr, {.max_new = 16})); }
@@ -210,7 +218,8 @@ TEST_F(GuidedGenerate, TheTextIsWhatTwoForwardPassesWithoutCacheChoose) {
     const at::Tensor u = at::log_softmax(other_.logits(model::pad_left({whole}), nullptr, nullptr)[0], -1);
     const at::Tensor choice = (p + 9 * (p - u).clamp_max(0)).argmax(-1);
     for (size_t i = 0; i < texts[b].size(); ++i)
-      EXPECT_EQ(choice[int64_t(prompts_[b].ids.size() + i) - 1].item<int64_t>(), texts[b][i]) << "row " << b << " token " << i;
+      EXPECT_EQ(choice[int64_t(prompts_[b].ids.size() + i) - 1].item<int64_t>(), texts[b][i])
+          << "row " << b << " token " << i;
   }
 }
 

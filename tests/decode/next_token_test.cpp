@@ -44,7 +44,8 @@ hook::Plan plan_at(const model::Transformer& model, hook::Site site, const std::
 }
 
 // Logits of the last token of prompt + continuation in one pass, without a cache, alone.
-at::Tensor recomputed(const model::Transformer& model, std::vector<int32_t> prompt, const std::vector<int32_t>& more, const hook::Plan* plan) {
+at::Tensor recomputed(const model::Transformer& model, std::vector<int32_t> prompt, const std::vector<int32_t>& more,
+                      const hook::Plan* plan) {
   const auto length = int64_t(prompt.size());
   prompt.insert(prompt.end(), more.begin(), more.end());
   model::Batch batch = model::pad_left({prompt});
@@ -64,7 +65,8 @@ class NextTokenTest : public ::testing::Test {
       for (size_t b = 0; b < rows.size(); ++b) {
         const std::vector<int32_t> made = random_ids(4, fmt::format("row {}", b));
         const std::vector<int32_t> before(made.begin(), made.begin() + int64_t(step));
-        EXPECT_LT(max_difference(logits[int64_t(b)], recomputed(model_, rows[b], before, plan)), kFp32) << "row " << b << " step " << step;
+        EXPECT_LT(max_difference(logits[int64_t(b)], recomputed(model_, rows[b], before, plan)), kFp32)
+            << "row " << b << " step " << step;
         ids.push_back(made[step]);
       }
       logits = next.step(ids);
@@ -80,7 +82,8 @@ TEST_F(NextTokenTest, CachedStepsEqualRecomputation) { expect_steps(ragged_, nul
 
 TEST_F(NextTokenTest, CachedStepsUnderAPlanEqualRecomputation) {
   using hook::Site;
-  for (const Site site : {Site::kEmbed, Site::kHeadOut, Site::kAttnOut, Site::kMlpKey, Site::kMlpOut, Site::kResidOut, Site::kFinalNorm})
+  for (const Site site :
+       {Site::kEmbed, Site::kHeadOut, Site::kAttnOut, Site::kMlpKey, Site::kMlpOut, Site::kResidOut, Site::kFinalNorm})
     for (const std::string where : {"all", "last", "last+2", "prompt", "generated", "index 2"}) {
       SCOPED_TRACE(fmt::format("{} {}", hook::name(site), where));
       const hook::Plan plan = plan_at(model_, site, where);
@@ -167,15 +170,22 @@ TEST_F(NextTokenTest, RowsThatStayGoOnAsBefore) {
   }
 }
 
-at::Tensor combine_half(const at::Tensor& p, const at::Tensor& u) { return at::log_softmax(p + (p - u).clamp_max(0), -1); }
+at::Tensor combine_half(const at::Tensor& p, const at::Tensor& u) {
+  return at::log_softmax(p + (p - u).clamp_max(0), -1);
+}
 
 class GuidedTest : public NextTokenTest {
  protected:
-  std::unique_ptr<GuidedNextToken> guided(const model::Transformer& other, Combine combine, const hook::Plan* plan = nullptr) const {
-    return std::make_unique<GuidedNextToken>(std::make_unique<PlainNextToken>(model_, plan), std::make_unique<PlainNextToken>(other, nullptr, true), std::move(combine));
+  std::unique_ptr<GuidedNextToken> guided(const model::Transformer& other, Combine combine,
+                                          const hook::Plan* plan = nullptr) const {
+    return std::make_unique<GuidedNextToken>(std::make_unique<PlainNextToken>(model_, plan),
+                                             std::make_unique<PlainNextToken>(other, nullptr, true),
+                                             std::move(combine));
   }
-  at::Tensor by_hand(const std::vector<int32_t>& prompt, const std::vector<int32_t>& other_prompt, const std::vector<int32_t>& more, const hook::Plan* plan) const {
-    return combine_half(at::log_softmax(recomputed(model_, prompt, more, plan), -1), at::log_softmax(recomputed(other_, other_prompt, more, nullptr), -1));
+  at::Tensor by_hand(const std::vector<int32_t>& prompt, const std::vector<int32_t>& other_prompt,
+                     const std::vector<int32_t>& more, const hook::Plan* plan) const {
+    return combine_half(at::log_softmax(recomputed(model_, prompt, more, plan), -1),
+                        at::log_softmax(recomputed(other_, other_prompt, more, nullptr), -1));
   }
   model::Transformer other_ = fixtures::load("llama-tied");
 };
@@ -185,9 +195,11 @@ TEST_F(GuidedTest, CombinesTwoModelsStepByStep) {
   for (const hook::Plan* p : {static_cast<const hook::Plan*>(nullptr), &plan}) {
     const auto next = guided(other_, combine_half, p);
     at::Tensor logits = next->prefill(prompts_of(ragged_), 3);
-    for (size_t b = 0; b < 3; ++b) EXPECT_LT(max_difference(logits[int64_t(b)], by_hand(ragged_[b], ragged_[b], {}, p)), kFp32);
+    for (size_t b = 0; b < 3; ++b)
+      EXPECT_LT(max_difference(logits[int64_t(b)], by_hand(ragged_[b], ragged_[b], {}, p)), kFp32);
     logits = next->step({5, 6, 7});
-    for (size_t b = 0; b < 3; ++b) EXPECT_LT(max_difference(logits[int64_t(b)], by_hand(ragged_[b], ragged_[b], {int32_t(5 + b)}, p)), kFp32);
+    for (size_t b = 0; b < 3; ++b)
+      EXPECT_LT(max_difference(logits[int64_t(b)], by_hand(ragged_[b], ragged_[b], {int32_t(5 + b)}, p)), kFp32);
     next->keep_rows({1});
     logits = next->step({9});
     EXPECT_LT(max_difference(logits[0], by_hand(ragged_[1], ragged_[1], {6, 9}, p)), kFp32);
@@ -206,14 +218,18 @@ TEST_F(GuidedTest, TheSecondModelReadsItsOwnPrompt) {
 TEST_F(GuidedTest, AModelGuidedByItselfIsItself) {
   const auto next = guided(model_, combine_half);
   const at::Tensor logits = next->prefill(prompts_of(ragged_), 2);
-  for (size_t b = 0; b < 3; ++b) EXPECT_LT(max_difference(logits[int64_t(b)], at::log_softmax(recomputed(model_, ragged_[b], {}, nullptr), -1)), kFp32);
+  for (size_t b = 0; b < 3; ++b)
+    EXPECT_LT(max_difference(logits[int64_t(b)], at::log_softmax(recomputed(model_, ragged_[b], {}, nullptr), -1)),
+              kFp32);
 }
 
 // Answers with rows of a given width.
 class Fixed : public NextToken {
  public:
   explicit Fixed(int64_t vocab) : vocab_(vocab) {}
-  at::Tensor prefill(const std::vector<Prompt>& prompts, int64_t) override { return at::zeros({int64_t(prompts.size()), vocab_}); }
+  at::Tensor prefill(const std::vector<Prompt>& prompts, int64_t) override {
+    return at::zeros({int64_t(prompts.size()), vocab_});
+  }
   at::Tensor step(const std::vector<int32_t>& ids) override { return at::zeros({int64_t(ids.size()), vocab_}); }
   void keep_rows(const std::vector<int64_t>&) override {}
   uint64_t cache_bytes() const override { return 0; }

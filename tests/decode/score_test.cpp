@@ -22,7 +22,13 @@ constexpr double kFp32 = 1e-4;
 class Score : public ::testing::Test {
  protected:
   hook::Plan plan(const std::string& where) const {
-    return {{{{hook::Site::kResidOut, 1}, hook::Where::parse(where), hook::Action::kAdd, 1, at::ones({model_.config().width}), "v"}}, {}};
+    return {{{{hook::Site::kResidOut, 1},
+              hook::Where::parse(where),
+              hook::Action::kAdd,
+              1,
+              at::ones({model_.config().width}),
+              "v"}},
+            {}};
   }
 
   at::NoGradGuard no_grad_;
@@ -55,7 +61,8 @@ TEST_F(Score, TopTokensAreTheLikeliestNextOnes) {
     const auto [value, index] = at::topk(log_p[t], 3);
     ASSERT_EQ(score.tokens[size_t(t)].top.size(), 3U);
     EXPECT_EQ(score.tokens[size_t(t)].top[0].first, index[0].item<int64_t>()) << t;
-    for (int64_t k = 0; k < 3; ++k) EXPECT_NEAR(score.tokens[size_t(t)].top[size_t(k)].second, value[k].item<double>(), kFp32) << t;
+    for (int64_t k = 0; k < 3; ++k)
+      EXPECT_NEAR(score.tokens[size_t(t)].top[size_t(k)].second, value[k].item<double>(), kFp32) << t;
   }
   EXPECT_TRUE(decode::score(model_, {ids_, 1}, nullptr).tokens[0].top.empty());
 }
@@ -73,7 +80,8 @@ TEST_F(Score, LongTextsAreScoredInPieces) {
   const std::vector<int32_t> ids = expected_.ids("ids.1100");
   const at::Tensor log_p = at::log_softmax(model_.logits(model::pad_left({ids}), nullptr, nullptr)[0], -1);
   const TextScore score = decode::score(model_, {ids, 1}, nullptr);
-  for (size_t t = 1; t < ids.size(); ++t) ASSERT_NEAR(score.tokens[t].log_prob, log_p[int64_t(t) - 1][ids[t]].item<double>(), kFp32) << t;
+  for (size_t t = 1; t < ids.size(); ++t)
+    ASSERT_NEAR(score.tokens[t].log_prob, log_p[int64_t(t) - 1][ids[t]].item<double>(), kFp32) << t;
   EXPECT_EQ(score.counted, 1099);
 }
 
@@ -85,7 +93,8 @@ TEST_F(Score, UnderAPlanTheContextIsThePrompt) {
     hook::PlanRun run(p);
     const at::Tensor log_p = at::log_softmax(model_.logits(batch, nullptr, &run)[0], -1);
     const TextScore score = decode::score(model_, {ids_, 20}, &p);
-    for (size_t t = 1; t < 33; ++t) EXPECT_NEAR(score.tokens[t].log_prob, log_p[int64_t(t) - 1][ids_[t]].item<double>(), kFp32) << where << " " << t;
+    for (size_t t = 1; t < 33; ++t)
+      EXPECT_NEAR(score.tokens[t].log_prob, log_p[int64_t(t) - 1][ids_[t]].item<double>(), kFp32) << where << " " << t;
   }
 }
 
@@ -118,8 +127,10 @@ TEST_F(Compare, DivergenceIsTheSumOverTheVocabulary) {
   const Divergence divergence = compare(other, texts_, nullptr, &reference_);
   size_t i = 0;
   for (const ScoreText& text : texts_) {
-    const at::Tensor p = at::log_softmax(model_.logits(model::pad_left({text.ids}), nullptr, nullptr)[0].to(at::kDouble), -1);
-    const at::Tensor q = at::log_softmax(other.logits(model::pad_left({text.ids}), nullptr, nullptr)[0].to(at::kDouble), -1);
+    const at::Tensor p =
+        at::log_softmax(model_.logits(model::pad_left({text.ids}), nullptr, nullptr)[0].to(at::kDouble), -1);
+    const at::Tensor q =
+        at::log_softmax(other.logits(model::pad_left({text.ids}), nullptr, nullptr)[0].to(at::kDouble), -1);
     const at::Tensor kl = (p.exp() * (p - q)).sum(-1);
     for (size_t t = size_t(text.context) - 1; t + 1 < text.ids.size(); ++t, ++i) {
       ASSERT_LT(i, divergence.kl.size());

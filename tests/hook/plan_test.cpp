@@ -18,9 +18,7 @@ at::Tensor vec(std::vector<float> x) { return at::tensor(x, at::kFloat); }
 
 // Two rows of one call: the first has two padding columns, a prompt of 3 and one generated token; the second has no
 // padding, a prompt of 4 and two generated tokens.
-Tokens ragged() {
-  return {at::tensor({-1, -1, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5}, at::kLong).view({2, 6}), {3, 4}};
-}
+Tokens ragged() { return {at::tensor({-1, -1, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5}, at::kLong).view({2, 6}), {3, 4}}; }
 
 std::string drawn(const at::Tensor& mask_BT) {
   std::string text;
@@ -45,23 +43,29 @@ TEST(Where, MasksEveryKindAndNeverPadding) {
 }
 
 TEST(Where, TextReadsBack) {
-  for (const std::string text : {"all", "last", "last+4", "prompt", "generated", "index 3", "index 3,0,12"}) EXPECT_EQ(Where::parse(text).text(), text);
+  for (const std::string text : {"all", "last", "last+4", "prompt", "generated", "index 3", "index 3,0,12"})
+    EXPECT_EQ(Where::parse(text).text(), text);
   EXPECT_EQ(Where::parse("last+4"), (Where{Where::Kind::kLastFirst, 4, {}}));
   EXPECT_EQ(Where::parse("index 3,5"), (Where{Where::Kind::kIndex, 0, {3, 5}}));
 }
 
 TEST(Where, RefusesOtherTextsAndSaysWhatItTakes) {
-  for (const std::string text : {"", "first", "last+", "last+x", "last+-1", "last-1", "index", "index ", "index a", "index -1", "index 1.5", "ALL"}) {
+  for (const std::string text : {"", "first", "last+", "last+x", "last+-1", "last-1", "index", "index ", "index a",
+                                 "index -1", "index 1.5", "ALL"}) {
     const Error error = error_of([&] { Where::parse(text); });
     EXPECT_EQ(error.code(), Code::kConfig) << "'" << text << "'";
   }
-  EXPECT_STREQ(error_of([] { Where::parse("first"); }).what(), "cannot read tokens 'first': use all, last, last+N, prompt, generated or index N[,N...]");
+  EXPECT_STREQ(error_of([] { Where::parse("first"); }).what(),
+               "cannot read tokens 'first': use all, last, last+N, prompt, generated or index N[,N...]");
   EXPECT_STREQ(error_of([] { Where::parse("last+x"); }).what(), "cannot read tokens 'last+x': 'x' is not a count");
 }
 
 TEST(Names, ReadBack) {
-  for (const Site site : {Site::kEmbed, Site::kHeadOut, Site::kAttnOut, Site::kMlpKey, Site::kMlpOut, Site::kResidOut, Site::kFinalNorm}) EXPECT_EQ(site_from(name(site)), site);
-  for (const Action action : {Action::kAdd, Action::kSet, Action::kProjectOut, Action::kToNorm}) EXPECT_EQ(action_from(name(action)), action);
+  for (const Site site :
+       {Site::kEmbed, Site::kHeadOut, Site::kAttnOut, Site::kMlpKey, Site::kMlpOut, Site::kResidOut, Site::kFinalNorm})
+    EXPECT_EQ(site_from(name(site)), site);
+  for (const Action action : {Action::kAdd, Action::kSet, Action::kProjectOut, Action::kToNorm})
+    EXPECT_EQ(action_from(name(action)), action);
   EXPECT_FALSE(site_from("resid"));
   EXPECT_FALSE(action_from("subtract"));
   EXPECT_EQ(site_names(), "embed, head_out, attn_out, mlp_key, mlp_out, resid_out, final_norm");
@@ -82,7 +86,9 @@ at::Tensor apply(const Plan& plan, const at::Tensor& x, const Tokens& tokens) {
 
 TEST(PlanRun, ActsAsWritten) {
   const at::Tensor x = vec({3, 4, 0, 2}).view({1, 2, 2});
-  const auto after = [&](Action action, double scale, std::vector<float> v) { return apply({{at_here(action, scale, vec(v))}, {}}, x, one_row(2)).flatten(); };
+  const auto after = [&](Action action, double scale, std::vector<float> v) {
+    return apply({{at_here(action, scale, vec(v))}, {}}, x, one_row(2)).flatten();
+  };
   // Numbers are small integers and halves, so fp32 is exact; a norm or a quotient rounds once or twice.
   EXPECT_TRUE(after(Action::kAdd, 0.5, {2, -4}).equal(vec({4, 2, 1, 0})));
   EXPECT_TRUE(after(Action::kSet, 2, {1, 3}).equal(vec({2, 6, 2, 6})));
@@ -226,7 +232,8 @@ TEST(PlanDigest, ChangesWithTheGate) {
 }
 
 TEST(Plan, TextSaysWhatItDoes) {
-  const Plan plan{{at_here(Action::kAdd, 0.5, vec({3, 4}), "last+2")}, Gate{{Site::kResidOut, 0}, vec({1, 0}), 0, 0.25, "g"}};
+  const Plan plan{{at_here(Action::kAdd, 0.5, vec({3, 4}), "last+2")},
+                  Gate{{Site::kResidOut, 0}, vec({1, 0}), 0, 0.25, "g"}};
   EXPECT_EQ(plan.text(),
             "gate resid_out 0: acts on a row when its last prompt token scores above 0.25\n"
             "add 0.5 x store.h5:v (norm 5) at resid_out 1, tokens last+2\n");
@@ -271,13 +278,15 @@ TEST_F(PlanCheck, NamesAGateOfAnotherWidth) {
 TEST_F(PlanCheck, NamesAGateThatComesTooLate) {
   plan_.gate = Gate{{Site::kResidOut, 1}, vec({1, 0}), 0, 0, "g"};
   EXPECT_EQ(error().code(), Code::kModel);
-  EXPECT_STREQ(error().what(), "cannot gate 'store.h5:v' at layer 1: the gate reads layer 1 and can only decide about later layers");
+  EXPECT_STREQ(error().what(),
+               "cannot gate 'store.h5:v' at layer 1: the gate reads layer 1 and can only decide about later layers");
 }
 
 TEST_F(PlanCheck, NamesPromptTokensBehindAGate) {
   plan_.interventions[0].where = Where::parse("prompt");
   plan_.gate = Gate{{Site::kResidOut, 0}, vec({1, 0}), 0, 0, "g"};
-  EXPECT_STREQ(error().what(), "cannot gate 'store.h5:v': the gate is read at the last prompt token, after the prompt was processed");
+  EXPECT_STREQ(error().what(),
+               "cannot gate 'store.h5:v': the gate is read at the last prompt token, after the prompt was processed");
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ class Amplification : public ::testing::Test {
  protected:
   at::Tensor mean() const {
     const auto prompts = expected_.json["clean"].get<std::vector<std::vector<int32_t>>>();
-    return mean_heads(model_.config(), steps::last_token_activations(model_, prompts, head_points(model_.config()), "test"));
+    return mean_heads(model_.config(),
+                      steps::last_token_activations(model_, prompts, head_points(model_.config()), "test"));
   }
   steps::HeadEffects effects() const {
     return steps::head_effects(model_, expected_.json["corrupted"].get<std::vector<std::vector<int32_t>>>(), mean(),
@@ -39,12 +40,15 @@ class Amplification : public ::testing::Test {
   model::Transformer model_ = fixtures::load("llama-gqa");
 };
 
-TEST_F(Amplification, MeanHeadsEqualTheReferences) { EXPECT_LT(max_difference(mean(), expected_.get("mean_heads")), kActivation); }
+TEST_F(Amplification, MeanHeadsEqualTheReferences) {
+  EXPECT_LT(max_difference(mean(), expected_.get("mean_heads")), kActivation);
+}
 
 TEST_F(Amplification, EffectsEqualOneForwardPassAHead) {
   const steps::HeadEffects effect = effects();
   const at::Tensor before = expected_.get("P0");
-  for (int64_t p = 0; p < before.size(0); ++p) EXPECT_NEAR(effect.before[size_t(p)], before[p].item<double>(), kProbability);
+  for (int64_t p = 0; p < before.size(0); ++p)
+    EXPECT_NEAR(effect.before[size_t(p)], before[p].item<double>(), kProbability);
   EXPECT_LT(max_difference(effect.effect_PLH, expected_.get("P") - before.view({-1, 1, 1})), kProbability);
   EXPECT_LT(max_difference(effect.mean_LH(), expected_.get("AIE")), kProbability);
 }
@@ -74,13 +78,20 @@ TEST_F(Amplification, RefusesHeadsTheModelLacks) {
   EXPECT_STREQ(error.what(), "cannot use head [3, 0]: model has layers 0..2 and heads 0..3");
   EXPECT_EQ(error_of([&] { given_heads(model_.config(), {{0, 4}}); }).code(), Code::kModel);
   EXPECT_EQ(error_of([&] { given_heads(model_.config(), {{-1, 0}}); }).code(), Code::kModel);
-  EXPECT_STREQ(error_of([&] { given_heads(model_.config(), {{1, 2, 3}}); }).what(), "cannot read heads: each must be [layer, head], got 3 numbers");
+  EXPECT_STREQ(error_of([&] {
+                 given_heads(model_.config(), {{1, 2, 3}});
+               }).what(),
+               "cannot read heads: each must be [layer, head], got 3 numbers");
 }
 
 TEST_F(Amplification, BiasOfTheProjectionIsNotAdded) {
   const model::Transformer biased = fixtures::load("llama-bias");
   const auto& c = biased.config();
-  EXPECT_EQ(safety_vector(biased, at::zeros({c.layers, c.heads, c.head_dim}), given_heads(c, {{0, 0}, {1, 1}})).abs().max().item<float>(), 0);
+  EXPECT_EQ(safety_vector(biased, at::zeros({c.layers, c.heads, c.head_dim}), given_heads(c, {{0, 0}, {1, 1}}))
+                .abs()
+                .max()
+                .item<float>(),
+            0);
 }
 
 TEST(TopHeads, TiesGoToTheEarlierHead) {

@@ -16,10 +16,12 @@
 namespace suture::methods {
 namespace {
 
-using ::testing::HasSubstr;
 using test::error_of;
+using ::testing::HasSubstr;
 
-at::Tensor row_of(const Json& numbers) { return at::tensor(numbers.get<std::vector<double>>(), at::kDouble).unsqueeze(0); }
+at::Tensor row_of(const Json& numbers) {
+  return at::tensor(numbers.get<std::vector<double>>(), at::kDouble).unsqueeze(0);
+}
 
 class Guide : public ::testing::Test {
  protected:
@@ -31,9 +33,13 @@ TEST_F(Guide, EqualsTheClosedForm) {
     for (const auto& [lambda, log_s] : row["log_s"].items()) {
       const at::Tensor p = row_of(row["log_p"]), u = row_of(row["log_u"]);
       const double power = std::stod(lambda) / (1 - std::stod(lambda));
-      // fp64 carries 16 digits of numbers up to a thousand; fp32 rounds a log-probability of size 10 by 1e-6, times the power.
+      // fp64 carries 16 digits of numbers up to a thousand; fp32 rounds a log-probability of size 10 by 1e-6, times the
+      // power.
       EXPECT_LT(fixtures::max_difference(guided_log_probs(p, u, std::stod(lambda)), row_of(log_s)), 1e-10) << lambda;
-      EXPECT_LT(fixtures::max_difference(guided_log_probs(p.to(at::kFloat), u.to(at::kFloat), std::stod(lambda)), row_of(log_s)), 2e-6 * (1 + 2 * power)) << lambda;
+      EXPECT_LT(fixtures::max_difference(guided_log_probs(p.to(at::kFloat), u.to(at::kFloat), std::stod(lambda)),
+                                         row_of(log_s)),
+                2e-6 * (1 + 2 * power))
+          << lambda;
     }
 }
 
@@ -46,7 +52,8 @@ TEST_F(Guide, AHarmfulModelThatIsTheModelChangesNothing) {
   for (const Json& row : guide_["rows"])
     for (const double lambda : {0.5, 0.9, 0.99}) {
       const at::Tensor p = row_of(row["log_p"]);
-      EXPECT_LT(fixtures::max_difference(guided_log_probs(p, p, lambda), p), 1e-12) << lambda;  // one renormalisation in fp64
+      EXPECT_LT(fixtures::max_difference(guided_log_probs(p, p, lambda), p), 1e-12)
+          << lambda;  // one renormalisation in fp64
     }
 }
 
@@ -55,7 +62,9 @@ TEST_F(Guide, MoreWeightNeverHelpsAVetoedToken) {
     const at::Tensor p = row_of(row["log_p"]), u = row_of(row["log_u"]);
     const at::Tensor vetoed = p < u;
     if (!vetoed.any().item<bool>()) continue;
-    const auto mass = [&](double lambda) { return guided_log_probs(p, u, lambda).exp().masked_select(vetoed).sum().item<double>(); };
+    const auto mass = [&](double lambda) {
+      return guided_log_probs(p, u, lambda).exp().masked_select(vetoed).sum().item<double>();
+    };
     double last = mass(0);
     for (const double lambda : {0.1, 0.3, 0.5, 0.7, 0.9, 0.99}) {
       EXPECT_LT(mass(lambda), last) << lambda;

@@ -24,7 +24,8 @@ at::Tensor gaussian(int64_t n, double mean, const std::string& name) {
   at::Tensor x = at::empty({n, 8}, at::kFloat);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t d = 0; d < 8; ++d)
-      x[i][d] = std::sqrt(-2 * std::log(1 - stream.uniform())) * std::cos(2 * std::numbers::pi * stream.uniform()) + (d == 0 ? mean : 0);
+      x[i][d] = std::sqrt(-2 * std::log(1 - stream.uniform())) * std::cos(2 * std::numbers::pi * stream.uniform()) +
+                (d == 0 ? mean : 0);
   return x;
 }
 
@@ -48,7 +49,8 @@ TEST_F(TwoGaussians, FindsTheAxisThatTellsThemApart) {
 }
 
 TEST_F(TwoGaussians, AreaIsThatOfTwoNormalScores) {
-  const ProbeCheck check = choose_threshold(probe_scores(probe_, gaussian(400, 2, "held-out harmful")), probe_scores(probe_, gaussian(400, -1, "held-out harmless")));
+  const ProbeCheck check = choose_threshold(probe_scores(probe_, gaussian(400, 2, "held-out harmful")),
+                                            probe_scores(probe_, gaussian(400, -1, "held-out harmless")));
   // Means 3 deviations apart: area = Phi(3/sqrt 2) = 0.983; 400 of each estimate it to about 0.005.
   EXPECT_NEAR(check.area, 0.5 * std::erfc(-3 / 2.0), 0.015);
   // Each error rate at the midpoint is Phi(-1.5) = 0.067; two standard errors are 0.025.
@@ -61,9 +63,10 @@ TEST_F(TwoGaussians, AreaIsThatOfTwoNormalScores) {
 
 // Two points a class: S, w and the bias by hand.
 TEST(FitProbe, EqualsAHandComputation) {
-  const at::Tensor harmful = at::tensor({3.0, 1.0, 5.0, 3.0}, at::kDouble).view({2, 2});   // mean (4, 2)
+  const at::Tensor harmful = at::tensor({3.0, 1.0, 5.0, 3.0}, at::kDouble).view({2, 2});    // mean (4, 2)
   const at::Tensor harmless = at::tensor({0.0, 1.0, 0.0, -1.0}, at::kDouble).view({2, 2});  // mean (0, 0)
-  // Pooled S = ([[2,2],[2,2]] + [[0,0],[0,2]]) / 2 = [[1,1],[1,2]]; S^-1 (4,2) = (6,-2); times 2/(6*4-2*2) = (0.6,-0.2).
+  // Pooled S = ([[2,2],[2,2]] + [[0,0],[0,2]]) / 2 = [[1,1],[1,2]]; S^-1 (4,2) = (6,-2); times 2/(6*4-2*2) =
+  // (0.6,-0.2).
   const Probe probe = fit_probe(harmful, harmless, 0);
   EXPECT_NEAR(probe.weight_D[0].item<double>(), 0.6, 1e-6);
   EXPECT_NEAR(probe.weight_D[1].item<double>(), -0.2, 1e-6);
@@ -71,7 +74,8 @@ TEST(FitProbe, EqualsAHandComputation) {
 }
 
 TEST(FitProbe, NeedsTwoOfEach) {
-  const at::Tensor one = at::tensor({1.0, 2.0}, at::kDouble).view({1, 2}), two = at::tensor({1.0, 2.0, 3.0, 5.0}, at::kDouble).view({2, 2});
+  const at::Tensor one = at::tensor({1.0, 2.0}, at::kDouble).view({1, 2}),
+                   two = at::tensor({1.0, 2.0, 3.0, 5.0}, at::kDouble).view({2, 2});
   const Error error = error_of([&] { fit_probe(one, two, 0.1); });
   EXPECT_EQ(error.code(), Code::kData);
   EXPECT_STREQ(error.what(), "cannot fit a probe to 1 harmful and 2 harmless prompts: at least 2 of each are needed");

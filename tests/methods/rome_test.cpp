@@ -24,12 +24,17 @@ struct Case {
 
 class RomeCase : public ::testing::TestWithParam<Case> {
  protected:
-  RomeCase() : expected_("rome-" + GetParam().model), facts_(expected_.json["cases"][GetParam().name]), model_(fixtures::load(GetParam().model)) {}
+  RomeCase()
+      : expected_("rome-" + GetParam().model),
+        facts_(expected_.json["cases"][GetParam().name]),
+        model_(fixtures::load(GetParam().model)) {}
 
   at::Tensor get(const std::string& tensor) const { return expected_.get(GetParam().name + "." + tensor); }
-  // The reference's own fp32 run ended this far from its fp64 run. Another order of the same sums errs by as much again,
-  // so a few times that plus a few fp32 steps at values near 1 is the room for arithmetic and for nothing else.
-  double room(const std::string& tensor) const { return 5 * facts_["fp32_max_abs_difference"][tensor].get<double>() + 5e-6; }
+  // The reference's own fp32 run ended this far from its fp64 run. Another order of the same sums errs by as much
+  // again, so a few times that plus a few fp32 steps at values near 1 is the room for arithmetic and for nothing else.
+  double room(const std::string& tensor) const {
+    return 5 * facts_["fp32_max_abs_difference"][tensor].get<double>() + 5e-6;
+  }
 
   steps::ValueProblem problem() const {
     const Json& input = facts_["input"];
@@ -48,9 +53,12 @@ class RomeCase : public ::testing::TestWithParam<Case> {
     const Json& hyper = facts_["hyper"];
     RomeOptions options;
     options.key_source = source;
-    options.value = {.layer = hyper["layer"].get<int64_t>(), .steps = hyper["steps"].get<int64_t>(),
-                     .learning_rate = hyper["learning_rate"].get<double>(), .weight_decay = hyper["weight_decay"].get<double>(),
-                     .clamp = hyper["clamp_factor"].get<double>(), .kl_factor = hyper["kl_factor"].get<double>(),
+    options.value = {.layer = hyper["layer"].get<int64_t>(),
+                     .steps = hyper["steps"].get<int64_t>(),
+                     .learning_rate = hyper["learning_rate"].get<double>(),
+                     .weight_decay = hyper["weight_decay"].get<double>(),
+                     .clamp = hyper["clamp_factor"].get<double>(),
+                     .kl_factor = hyper["kl_factor"].get<double>(),
                      .loss_stop = hyper["stop_below"].get<double>()};
     return options;
   }
@@ -74,8 +82,10 @@ class RomeCase : public ::testing::TestWithParam<Case> {
     // Three log-probabilities of size 10 in fp32, summed.
     EXPECT_NEAR(before, facts_["target_log_prob_before"].get<double>(), 1e-4);
     model::add_to(model_, {{down, made.left_O.unsqueeze(1), made.right_I.unsqueeze(1)}});
-    // The change of the weight is off by room(); the logits answer to it about a hundredfold (F numbers of size 1 a row).
-    EXPECT_NEAR(target_log_prob(model_), facts_[fact].get<double>(), 1e-4 + 100 * room(fact.ends_with("r_rome") ? "W_r_rome" : "W_rome"));
+    // The change of the weight is off by room(); the logits answer to it about a hundredfold (F numbers of size 1 a
+    // row).
+    EXPECT_NEAR(target_log_prob(model_), facts_[fact].get<double>(),
+                1e-4 + 100 * room(fact.ends_with("r_rome") ? "W_r_rome" : "W_rome"));
     EXPECT_GT(target_log_prob(model_), before);
   }
 
@@ -129,12 +139,17 @@ TEST_P(RomeCase, TheChangedWeightMapsTheKeyToTheValue) {
     const at::Tensor bias = made.value.before_D.to(at::kDouble) - at::matmul(W, made.value.keys_NF[0].to(at::kDouble));
     const at::Tensor changed = W + at::outer(made.left_O.to(at::kDouble), made.right_I.to(at::kDouble));
     // Values of size 1 to 10 from fp32 factors.
-    EXPECT_LT(max_difference(at::matmul(changed, key.to(at::kDouble)) + bias, made.value.before_D + made.value.delta_D), 2e-5);
+    EXPECT_LT(max_difference(at::matmul(changed, key.to(at::kDouble)) + bias, made.value.before_D + made.value.delta_D),
+              2e-5);
   }
 }
 
-TEST_P(RomeCase, AveragedKeyEditMovesTheTargetAsTheReferencesDoes) { expect_after(KeySource::kAveraged, "target_log_prob_after_r_rome"); }
-TEST_P(RomeCase, BarePromptEditMovesTheTargetAsTheReferencesDoes) { expect_after(KeySource::kBarePrompt, "target_log_prob_after_rome"); }
+TEST_P(RomeCase, AveragedKeyEditMovesTheTargetAsTheReferencesDoes) {
+  expect_after(KeySource::kAveraged, "target_log_prob_after_r_rome");
+}
+TEST_P(RomeCase, BarePromptEditMovesTheTargetAsTheReferencesDoes) {
+  expect_after(KeySource::kBarePrompt, "target_log_prob_after_rome");
+}
 
 TEST_P(RomeCase, StaysWithinTheNormBound) {
   const RomeEdit made = edit(KeySource::kAveraged);
@@ -146,9 +161,12 @@ TEST_P(RomeCase, StaysWithinTheNormBound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(References, RomeCase,
-                         ::testing::Values(Case{"llama-gqa", "base"}, Case{"llama-gqa", "clamped"}, Case{"llama-gqa", "early"},
-                                           Case{"gpt2", "base"}, Case{"gpt2", "clamped"}, Case{"gpt2", "early"}),
-                         [](const auto& row) { return (row.param.model == "gpt2" ? "gpt2_" : "llama_") + row.param.name; });
+                         ::testing::Values(Case{"llama-gqa", "base"}, Case{"llama-gqa", "clamped"},
+                                           Case{"llama-gqa", "early"}, Case{"gpt2", "base"}, Case{"gpt2", "clamped"},
+                                           Case{"gpt2", "early"}),
+                         [](const auto& row) {
+                           return (row.param.model == "gpt2" ? "gpt2_" : "llama_") + row.param.name;
+                         });
 
 class RomeAlone : public ::testing::Test {
  protected:
@@ -170,7 +188,8 @@ TEST_F(RomeAlone, LeavesTheModelAsItWas) {
 }
 
 TEST_F(RomeAlone, RecordSaysWhatWasDone) {
-  const RomeEdit made = rome(model_, problem_, nullptr, {.value = {.layer = 1, .steps = 3}, .key_source = KeySource::kBarePrompt});
+  const RomeEdit made =
+      rome(model_, problem_, nullptr, {.value = {.layer = 1, .steps = 3}, .key_source = KeySource::kBarePrompt});
   EXPECT_EQ(made.record["layer"], 1);
   EXPECT_EQ(made.record["key_source"], "bare_prompt");
   EXPECT_EQ(made.record["evaluations"], 3);
