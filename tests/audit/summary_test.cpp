@@ -85,7 +85,7 @@ TEST(Summary, ComparesPromptByPrompt) {
 
 TEST(Summary, ShowsDisagreementsFirstAndCutsTextAtWholeCharacters) {
   std::vector<Outcome> rows = outcomes();
-  for (Outcome& row : rows) row.text = std::string(159, 'a') + "éé";
+  for (Outcome& row : rows) row.text.assign(159, 'a').append("éé");
   const Json report = summarise({"before", "after"}, rows, 4);
   ASSERT_EQ(report.at("examples").size(), 4u);
   const Json& responses = report.at("examples")[0].at("responses");
