@@ -84,7 +84,7 @@ TEST_F(NextTokenTest, CachedStepsUnderAPlanEqualRecomputation) {
   using hook::Site;
   for (const Site site :
        {Site::kEmbed, Site::kHeadOut, Site::kAttnOut, Site::kMlpKey, Site::kMlpOut, Site::kResidOut, Site::kFinalNorm})
-    for (const std::string where : {"all", "last", "last+2", "prompt", "generated", "index 2"}) {
+    for (const std::string where : {"all", "last", "last+2", "step 1", "prompt", "generated", "index 2"}) {
       SCOPED_TRACE(fmt::format("{} {}", hook::name(site), where));
       const hook::Plan plan = plan_at(model_, site, where);
       expect_steps(ragged_, &plan);
@@ -100,7 +100,7 @@ TEST_F(NextTokenTest, ACommonStartIsComputedOnceAndChangesNothing) {
     rows.push_back(std::move(ids));
   }
   expect_steps(rows, nullptr);
-  for (const std::string where : {"all", "last+2", "prompt", "index 3"}) {
+  for (const std::string where : {"all", "last+2", "step 1", "prompt", "index 3"}) {
     SCOPED_TRACE(where);
     const hook::Plan plan = plan_at(model_, hook::Site::kResidOut, where);
     expect_steps(rows, &plan);

@@ -37,26 +37,28 @@ TEST(Where, MasksEveryKindAndNeverPadding) {
   EXPECT_EQ(mask("last"), "....11 ...111");
   EXPECT_EQ(mask("last+0"), "....1. ...1..");
   EXPECT_EQ(mask("last+1"), "....11 ...11.");
+  EXPECT_EQ(mask("step 0"), "....1. ...1..");
+  EXPECT_EQ(mask("step 1"), ".....1 ....1.");
   EXPECT_EQ(mask("index 1"), "...1.. .1....");
   EXPECT_EQ(mask("index 0,4"), "..1... ....1.");  // one a row
   EXPECT_EQ(mask("index 9"), "...... ......");
 }
 
 TEST(Where, TextReadsBack) {
-  for (const std::string text : {"all", "last", "last+4", "prompt", "generated", "index 3", "index 3,0,12"})
+  for (const std::string text : {"all", "last", "last+4", "step 2", "prompt", "generated", "index 3", "index 3,0,12"})
     EXPECT_EQ(Where::parse(text).text(), text);
   EXPECT_EQ(Where::parse("last+4"), (Where{Where::Kind::kLastFirst, 4, {}}));
   EXPECT_EQ(Where::parse("index 3,5"), (Where{Where::Kind::kIndex, 0, {3, 5}}));
 }
 
 TEST(Where, RefusesOtherTextsAndSaysWhatItTakes) {
-  for (const std::string text : {"", "first", "last+", "last+x", "last+-1", "last-1", "index", "index ", "index a",
-                                 "index -1", "index 1.5", "ALL"}) {
+  for (const std::string text : {"", "first", "last+", "last+x", "last+-1", "last-1", "step", "step x", "index",
+                                 "index ", "index a", "index -1", "index 1.5", "ALL"}) {
     const Error error = error_of([&] { Where::parse(text); });
     EXPECT_EQ(error.code(), Code::kConfig) << "'" << text << "'";
   }
   EXPECT_STREQ(error_of([] { Where::parse("first"); }).what(),
-               "cannot read tokens 'first': use all, last, last+N, prompt, generated or index N[,N...]");
+               "cannot read tokens 'first': use all, last, last+N, step N, prompt, generated or index N[,N...]");
   EXPECT_STREQ(error_of([] { Where::parse("last+x"); }).what(), "cannot read tokens 'last+x': 'x' is not a count");
 }
 
