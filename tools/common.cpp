@@ -193,7 +193,7 @@ void VectorUse::check(config::Checker& checker) const {
   try {
     hook::Where::parse(*tokens);
   } catch (const Error&) {
-    checker.complain("tokens", "must be all, last, last+N, prompt, generated or index N[,N...]");
+    checker.complain("tokens", "must be all, last, last+N, step N, prompt, generated or index N[,N...]");
   }
 }
 

@@ -84,7 +84,7 @@ struct VectorUse {
     v.required("name", name, "vector in the store", config::non_empty());
     v.optional("site", site, "where it acts; the stored site when left out");
     v.optional("layer", layer, "0-based block; the stored one when left out", config::at_least(0));
-    v.optional("tokens", tokens, "all, last, last+N, prompt, generated or index N[,N...]; the stored ones when left out");
+    v.optional("tokens", tokens, "all, last, last+N, step N, prompt, generated or index N[,N...]; the stored ones when left out");
     v.optional("action", action, "add, set, project_out or to_norm");
     v.optional("scale", scale, "multiplier; the stored one when left out");
   }

@@ -33,6 +33,7 @@ bool acts_on(const Where& where, int64_t row, int64_t position, int64_t prompt) 
     case Where::Kind::kIndex: return position == where.index[where.index.size() == 1 ? 0 : size_t(row)];
     case Where::Kind::kPrompt: return position < prompt;
     case Where::Kind::kGenerated: return position >= prompt;
+    case Where::Kind::kStep: return position == prompt - 1 + where.count;
   }
   fail(Code::kBug, "unknown kind of tokens");
 }
@@ -77,6 +78,7 @@ std::string Where::text() const {
     case Kind::kIndex: return fmt::format("index {}", fmt::join(index, ","));
     case Kind::kPrompt: return "prompt";
     case Kind::kGenerated: return "generated";
+    case Kind::kStep: return fmt::format("step {}", count);
   }
   fail(Code::kBug, "unknown kind of tokens");
 }
@@ -87,6 +89,7 @@ Where Where::parse(std::string_view text) {
   if (text == "prompt") return {Kind::kPrompt, 0, {}};
   if (text == "generated") return {Kind::kGenerated, 0, {}};
   if (text.starts_with("last+")) return {Kind::kLastFirst, number_in(text.substr(5), text), {}};
+  if (text.starts_with("step ")) return {Kind::kStep, number_in(text.substr(5), text), {}};
   if (text.starts_with("index ")) {
     Where where{Kind::kIndex, 0, {}};
     for (std::string_view rest = text.substr(6); !rest.empty();) {
@@ -96,7 +99,7 @@ Where Where::parse(std::string_view text) {
     }
     if (!where.index.empty()) return where;
   }
-  fail(Code::kConfig, "cannot read tokens '{}': use all, last, last+N, prompt, generated or index N[,N...]", text);
+  fail(Code::kConfig, "cannot read tokens '{}': use all, last, last+N, step N, prompt, generated or index N[,N...]", text);
 }
 
 std::string_view name(Action action) { return kActions[size_t(action)].first; }

@@ -21,6 +21,7 @@ struct Where {
     kIndex,      // token `index[row]`, or index[0] for every row
     kPrompt,     // prompt tokens only
     kGenerated,  // generated tokens only
+    kStep,       // one token: the last prompt token for count 0, the count-th generated one after that
   };
   Kind kind = Kind::kAll;
   int64_t count = 0;
@@ -30,7 +31,7 @@ struct Where {
   // 1 where the intervention acts, else 0; padding is always 0. bool [B,T] on the CPU. Error(kConfig) when `index` is
   // neither one number nor one a row.
   at::Tensor mask_BT(const Tokens& tokens) const;
-  std::string text() const;  // "all", "last", "last+4", "index 3", "prompt", "generated"
+  std::string text() const;  // "all", "last", "last+4", "index 3", "prompt", "generated", "step 2"
   static Where parse(std::string_view text);  // inverse of text(); Error(kConfig) lists the spellings
 };
 

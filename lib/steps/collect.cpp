@@ -12,7 +12,7 @@
 namespace suture::steps {
 namespace {
 
-constexpr int64_t kBatchTokens = 4096;  // padded tokens of one call; bounds its memory
+constexpr int64_t kBatchTokens = 2048;  // padded tokens of one call; bounds its memory
 
 int64_t blocks_needed(const std::vector<hook::Point>& points, int64_t layers) {
   int64_t last = 0;
@@ -45,15 +45,15 @@ at::Tensor Recorder::at(hook::Point point) const {
   return keep_ == Keep::kEverything ? it->second[0] : at::stack(it->second);
 }
 
-std::map<hook::Point, at::Tensor> last_token_activations(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts,
-                                                         const std::vector<hook::Point>& points, std::string_view what) {
+std::map<hook::Point, at::Tensor> last_tokens_activations(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts, int64_t count,
+                                                          const std::vector<hook::Point>& points, std::string_view what) {
   const at::NoGradGuard no_grad;
   std::vector<size_t> order(prompts.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return prompts[a].size() > prompts[b].size(); });
   std::map<hook::Point, at::Tensor> result;
   for (const hook::Point& point : points)
-    result[point] = at::empty({int64_t(prompts.size()), model.width_of(point.site)}, at::kFloat);
+    result[point] = at::empty({int64_t(prompts.size()), count, model.width_of(point.site)}, at::kFloat);
   const int64_t last = blocks_needed(points, model.config().layers);
   Progress progress(std::string(what), int64_t(prompts.size()), "prompts");
   for (size_t begin = 0; begin < order.size();) {
@@ -61,16 +61,24 @@ std::map<hook::Point, at::Tensor> last_token_activations(const model::Transforme
     std::vector<std::vector<int32_t>> texts;
     for (size_t i = begin; i < begin + rows; ++i) texts.push_back(prompts[order[i]]);
     const model::Batch batch = model::pad_left(texts);
-    Recorder recorder(points, Recorder::Keep::kLastPromptToken);
+    // Rows are padded on the left, so everybody's last tokens stand in the same columns.
+    Recorder recorder(points, Recorder::Keep::kEverything);
     const at::Tensor x = model.blocks(0, last, model.embed(batch, &recorder), batch.tokens, model.geometry(batch.tokens, nullptr), nullptr, &recorder);
     if (last == model.config().layers) model.final_norm(x, batch.tokens, &recorder);
     for (const hook::Point& point : points) {
       const at::Tensor kept = recorder.at(point);
-      for (size_t i = 0; i < rows; ++i) result[point][int64_t(order[begin + i])].copy_(kept[int64_t(i)]);
+      for (size_t i = 0; i < rows; ++i) result[point][int64_t(order[begin + i])].copy_(kept[int64_t(i)].narrow(0, kept.size(1) - count, count));
     }
     begin += rows;
     progress.advance(int64_t(rows));
   }
+  return result;
+}
+
+std::map<hook::Point, at::Tensor> last_token_activations(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts,
+                                                         const std::vector<hook::Point>& points, std::string_view what) {
+  std::map<hook::Point, at::Tensor> result = last_tokens_activations(model, prompts, 1, points, what);
+  for (auto& [point, value] : result) value = value.squeeze(1);
   return result;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "steps/demonstrations.h"
 
+#include <map>
 #include <set>
 
 #include "text/dataset.h"
@@ -51,14 +52,33 @@ std::vector<std::vector<int32_t>> few_shot_prompts(const decode::LanguageModel& 
   return prompts;
 }
 
+namespace {
+
+// Chat answers start a turn, plain ones follow "A:" and a space.
+std::vector<int32_t> answer_ids(const decode::LanguageModel& model, const Demonstration& pair, PromptForm form) {
+  return model.words().encode(form == PromptForm::kChat ? pair.answer : " " + pair.answer).ids;
+}
+
+}  // namespace
+
 std::vector<int32_t> first_answer_tokens(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, PromptForm form) {
   std::set<int32_t> tokens;
-  for (const Demonstration& pair : pairs) {
-    // Chat answers start a turn, plain ones follow "A:" and a space.
-    const std::string text = form == PromptForm::kChat ? pair.answer : " " + pair.answer;
-    tokens.insert(model.words().encode(text).ids.at(0));
-  }
+  for (const Demonstration& pair : pairs) tokens.insert(answer_ids(model, pair, form).at(0));
   return {tokens.begin(), tokens.end()};
+}
+
+std::vector<int32_t> common_opening(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, PromptForm form, int64_t count) {
+  std::map<std::vector<int32_t>, int64_t> openings;
+  std::vector<int32_t> best;
+  for (const Demonstration& pair : pairs) {
+    std::vector<int32_t> ids = answer_ids(model, pair, form);
+    if (int64_t(ids.size()) < count) continue;
+    ids.resize(size_t(count));
+    const int64_t times = ++openings[ids];
+    if (best.empty() || times > openings[best]) best = ids;
+  }
+  if (int64_t(best.size()) < count) fail(Code::kData, "cannot take {} opening tokens: every answer is shorter", count);
+  return best;
 }
 
 }  // namespace suture::steps

@@ -37,4 +37,7 @@ std::vector<std::vector<int32_t>> few_shot_prompts(const decode::LanguageModel& 
 // First tokens of the answers as they follow a prompt in this form, each once.
 std::vector<int32_t> first_answer_tokens(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, PromptForm form);
 
+// The first `count` tokens that most answers start with, as they follow a prompt in this form; ties go to the earlier answer.
+std::vector<int32_t> common_opening(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, PromptForm form, int64_t count);
+
 }  // namespace suture::steps

@@ -60,9 +60,11 @@ struct SuiteConfig {
 struct NeutralConfig {
   fs::path text;
   std::string prompt = "Write a short paragraph about an everyday subject.";
+  int64_t paragraphs = 0;
   template <class V>
   void visit(V& v) {
     v.optional("text", text, "harmless text, paragraphs separated by blank lines, for perplexity and KL");
+    v.optional("paragraphs", paragraphs, "first paragraphs only; 0: all", config::at_least(0));
     v.optional("prompt", prompt, "request that a paragraph is the answer to; empty: the paragraph stands alone");
   }
 };

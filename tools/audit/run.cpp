@@ -53,6 +53,7 @@ class AuditRun {
       : config_(config), suites_(std::move(suites)), options_(options), journal_(journal) {
     if (!config.facts.empty()) facts_ = steps::read_facts(config.facts);
     if (!config.neutral.text.empty()) paragraphs_ = steps::paragraphs(read_text(config.neutral.text, Code::kData));
+    if (config.neutral.paragraphs > 0) paragraphs_.resize(std::min(paragraphs_.size(), size_t(config.neutral.paragraphs)));
   }
 
   void run(const SubjectConfig& subject) {

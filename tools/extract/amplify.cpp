@@ -48,10 +48,12 @@ struct HeadsConfig {
 
 struct ResidualConfig {
   std::vector<int64_t> layers;
+  int64_t steps = 1;
   double scale = 1;
   template <class V>
   void visit(V& v) {
     v.optional("layers", layers, "0-based blocks; none when left out", config::at_least(0));
+    v.optional("steps", steps, "1: a vector a layer, from the last prompt token; N: a vector a layer for it and each of the first N-1 answer tokens", config::between(1, 64));
     v.optional("scale", scale, "recommended multiplier");
   }
 };
@@ -103,6 +105,7 @@ struct Work {  // one extraction: what is computed once and used by several vect
   steps::Demonstrations demonstrations;
   steps::Questions queries;
   std::vector<std::vector<int32_t>> shown, bare;
+  std::vector<int32_t> opening;  // first answer tokens forced after every prompt
   io::VectorStore store;
   Json seconds = Json::object();
 };
@@ -140,9 +143,22 @@ void add_heads(Work& work, const std::map<Point, at::Tensor>& shown) {
   work.seconds["head_effects"] = watch.seconds();
 }
 
+// Activations at one of the recorded tokens: 0 is the last prompt token.
+std::map<Point, at::Tensor> at_step(const std::map<Point, at::Tensor>& all, int64_t step) {
+  std::map<Point, at::Tensor> one;
+  for (const auto& [point, value] : all) one[point] = value.select(1, step);
+  return one;
+}
+
 void add_residuals(Work& work, const std::map<Point, at::Tensor>& shown, const std::map<Point, at::Tensor>& bare) {
-  for (const auto& [layer, vector] : methods::residual_difference(shown, bare, work.config.residual.layers))
-    work.store.vectors.push_back(stored(fmt::format("residual.{}", layer), vector, Site::kResidOut, layer, work.config.residual.scale, work.config.tokens, "residual-difference", Json::object(), work));
+  const ResidualConfig& config = work.config.residual;
+  for (int64_t step = 0; step < config.steps; ++step)
+    for (const auto& [layer, vector] : methods::residual_difference(at_step(shown, step), at_step(bare, step), config.layers)) {
+      const bool plain = config.steps == 1;
+      const std::string tokens = plain ? work.config.tokens : fmt::format("step {}", step);
+      work.store.vectors.push_back(stored(plain ? fmt::format("residual.{}", layer) : fmt::format("residual.{}.{}", layer, step), vector, Site::kResidOut, layer, config.scale,
+                                          tokens, "residual-difference", {{"opening", work.opening}}, work));
+    }
 }
 
 std::vector<std::vector<int32_t>> chat_prompts(const Work& work, const std::vector<fs::path>& files, Json& sources) {
@@ -199,10 +215,18 @@ void extract(Work& work) {
   if (config.heads.use)
     for (const Point& point : methods::head_points(work.model.transformer.config())) points.push_back(point);
   if (!points.empty()) {
-    const auto shown = steps::last_token_activations(work.model.transformer, work.shown, points, "with demonstrations");
-    const auto bare = bare_points.empty() ? std::map<Point, at::Tensor>{} : steps::last_token_activations(work.model.transformer, work.bare, bare_points, "without demonstrations");
+    // The answer's opening is forced on both sides, so that they differ in the demonstrations alone.
+    const int64_t steps = config.residual.steps;
+    if (steps > 1) work.opening = steps::common_opening(work.model, work.demonstrations.pairs, config.form, steps - 1);
+    const auto opened = [&](std::vector<std::vector<int32_t>> prompts) {
+      for (auto& ids : prompts) ids.insert(ids.end(), work.opening.begin(), work.opening.end());
+      return prompts;
+    };
+    const auto shown = steps::last_tokens_activations(work.model.transformer, opened(work.shown), steps, points, "with demonstrations");
+    const auto bare = bare_points.empty() ? std::map<Point, at::Tensor>{}
+                                          : steps::last_tokens_activations(work.model.transformer, opened(work.bare), steps, bare_points, "without demonstrations");
     work.seconds["activations"] = watch.seconds();
-    if (config.heads.use) add_heads(work, shown);
+    if (config.heads.use) add_heads(work, at_step(shown, 0));
     add_residuals(work, shown, bare);
   }
   if (config.gate.layer >= 0) add_gate(work);
@@ -223,7 +247,7 @@ int run_amplify(const Invocation& invocation) {
   const at::NoGradGuard no_grad;
   const auto model = decode::LanguageModel::load(config.model, load_options(invocation, at::kFloat));
   check_layers(config, model.transformer.config().layers);
-  Work work{config, model, std::move(demonstrations), std::move(queries), {}, {}, {}};
+  Work work{config, model, std::move(demonstrations), std::move(queries), {}, {}, {}, {}};
   work.queries.texts.resize(std::min(work.queries.texts.size(), size_t(config.prompts)));
   work.shown = steps::few_shot_prompts(model, work.demonstrations.pairs, work.queries.texts, config.shots, config.form, config.seed);
   for (const std::string& query : work.queries.texts) work.bare.push_back(steps::few_shot_ids(model, {}, query, config.form));
