@@ -14,8 +14,8 @@ constexpr double kCompactBelow = 0.75;  // share of live rows under which finish
 
 class BatchRun {
  public:
-  BatchRun(NextToken& next, const std::vector<Prompt>& prompts, const GenerateOptions& options, std::vector<size_t> index,
-           std::vector<Completion>& out, const Done& done)
+  BatchRun(NextToken& next, const std::vector<Prompt>& prompts, const GenerateOptions& options,
+           std::vector<size_t> index, std::vector<Completion>& out, const Done& done)
       : next_(next), options_(options), index_(std::move(index)), live_(index_.size(), 1), out_(out), done_(done) {
     for (const size_t i : index_) streams_.emplace_back(options.seed, fmt::format("generate/{}", i));
     std::vector<Prompt> mine;
@@ -26,7 +26,7 @@ class BatchRun {
   }
 
   void run() {
-    for (int64_t made = 1; ; ++made) {
+    for (int64_t made = 1;; ++made) {
       throw_if_interrupted();
       std::vector<int32_t> ids = choose(logits_, options_.sampling, streams_);
       for (size_t b = 0; b < ids.size(); ++b)
@@ -80,12 +80,14 @@ class BatchRun {
 
 }  // namespace
 
-std::vector<Completion> generate(NextToken& next, const std::vector<Prompt>& prompts, const GenerateOptions& options, const Done& done) {
+std::vector<Completion> generate(NextToken& next, const std::vector<Prompt>& prompts, const GenerateOptions& options,
+                                 const Done& done) {
   const at::NoGradGuard no_grad;
   std::vector<Completion> out(prompts.size());
   std::vector<size_t> order(prompts.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return prompts[a].ids.size() > prompts[b].ids.size(); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return prompts[a].ids.size() > prompts[b].ids.size(); });
   for (size_t begin = 0; begin < order.size(); begin += size_t(options.batch)) {
     const size_t end = std::min(order.size(), begin + size_t(options.batch));
     BatchRun(next, prompts, options, {order.begin() + int64_t(begin), order.begin() + int64_t(end)}, out, done).run();

@@ -14,7 +14,7 @@ enum class Finish { kStop, kLength };
 struct Completion {
   std::vector<int32_t> ids;  // without the stop token
   Finish finish = Finish::kLength;
-  bool gate_open = true;     // false when a gate kept the plan from acting on this row
+  bool gate_open = true;  // false when a gate kept the plan from acting on this row
 };
 
 struct GenerateOptions {
@@ -25,7 +25,8 @@ struct GenerateOptions {
   uint64_t seed = 0;  // row i samples from the stream (seed, "generate/<i>")
 };
 
-// `done(i, completion)` is called as rows finish, in no fixed order. Completions are returned in the order of `prompts`.
+// `done(i, completion)` is called as rows finish, in no fixed order. Completions are returned in the order of
+// `prompts`.
 using Done = std::function<void(size_t, const Completion&)>;
 std::vector<Completion> generate(NextToken& next, const std::vector<Prompt>& prompts, const GenerateOptions& options,
                                  const Done& done = nullptr);

@@ -40,7 +40,9 @@ const text::Tokenizer& LanguageModel::words() const {
   return *tokenizer;
 }
 
-text::Encoding LanguageModel::encode(std::string_view text) const { return words().encode(text, {.add_special_tokens = true}); }
+text::Encoding LanguageModel::encode(std::string_view text) const {
+  return words().encode(text, {.add_special_tokens = true});
+}
 
 std::string LanguageModel::render(const std::vector<text::Message>& messages) const {
   if (!chat_template) fail(Code::kModel, "cannot chat with {}: it has no chat template", checkpoint.path().string());

@@ -14,10 +14,10 @@ namespace suture::decode {
 struct LanguageModel {
   model::Checkpoint checkpoint;
   model::Transformer transformer;
-  std::optional<text::Tokenizer> tokenizer;      // absent: ids only
+  std::optional<text::Tokenizer> tokenizer;  // absent: ids only
   std::optional<text::ChatTemplate> chat_template;
-  std::vector<int32_t> stop_ids;                 // union of config, generation config and the text files' own
-  std::string date = "2026-01-01";               // what templates see as today
+  std::vector<int32_t> stop_ids;    // union of config, generation config and the text files' own
+  std::string date = "2026-01-01";  // what templates see as today
 
   static LanguageModel load(const fs::path& path, model::LoadOptions options);
 

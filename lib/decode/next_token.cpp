@@ -33,7 +33,8 @@ int64_t PlainNextToken::shared_prefix(const std::vector<std::vector<int32_t>>& r
 
 at::Tensor PlainNextToken::prefill(const std::vector<Prompt>& prompts, int64_t max_new) {
   std::vector<std::vector<int32_t>> rows;
-  for (const Prompt& prompt : prompts) rows.push_back(second_ && !prompt.other_ids.empty() ? prompt.other_ids : prompt.ids);
+  for (const Prompt& prompt : prompts)
+    rows.push_back(second_ && !prompt.other_ids.empty() ? prompt.other_ids : prompt.ids);
   length_.clear();
   for (const auto& row : rows) length_.push_back(int64_t(row.size()));
   prompt_length_ = length_;
@@ -82,7 +83,8 @@ GuidedNextToken::GuidedNextToken(std::unique_ptr<NextToken> target, std::unique_
 
 at::Tensor GuidedNextToken::combined(const at::Tensor& p, const at::Tensor& u) const {
   if (p.size(1) != u.size(1))
-    fail(Code::kModel, "cannot guide: the model has {} tokens in its vocabulary, the harmful model {}", p.size(1), u.size(1));
+    fail(Code::kModel, "cannot guide: the model has {} tokens in its vocabulary, the harmful model {}", p.size(1),
+         u.size(1));
   return combine_(at::log_softmax(p.to(at::kFloat), -1), at::log_softmax(u.to(at::kFloat), -1));
 }
 

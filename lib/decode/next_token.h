@@ -18,7 +18,8 @@ struct Prompt {
 class NextToken {
  public:
   virtual ~NextToken() = default;
-  // Room is made for `max_new` further tokens. Returns logits or log-probabilities [B,V] (softmax gives the distribution).
+  // Room is made for `max_new` further tokens. Returns logits or log-probabilities [B,V] (softmax gives the
+  // distribution).
   virtual at::Tensor prefill(const std::vector<Prompt>& prompts, int64_t max_new) = 0;
   virtual at::Tensor step(const std::vector<int32_t>& ids) = 0;
   virtual void keep_rows(const std::vector<int64_t>& rows) = 0;

@@ -44,7 +44,8 @@ void for_positions(const model::Transformer& model, const at::Tensor& hidden_TD,
 }
 
 double mean(const std::vector<double>& x) {
-  return x.empty() ? std::numeric_limits<double>::quiet_NaN() : std::accumulate(x.begin(), x.end(), 0.0) / double(x.size());
+  return x.empty() ? std::numeric_limits<double>::quiet_NaN()
+                   : std::accumulate(x.begin(), x.end(), 0.0) / double(x.size());
 }
 
 void append(std::vector<double>& out, const at::Tensor& values) {
@@ -96,7 +97,8 @@ Reference make_reference(const model::Transformer& model, const std::vector<Scor
   return reference;
 }
 
-Divergence compare(const model::Transformer& model, const std::vector<ScoreText>& texts, const hook::Plan* plan, const Reference* reference) {
+Divergence compare(const model::Transformer& model, const std::vector<ScoreText>& texts, const hook::Plan* plan,
+                   const Reference* reference) {
   const at::NoGradGuard no_grad;
   Divergence result;
   Progress progress("neutral text", int64_t(texts.size()), "texts");

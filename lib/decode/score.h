@@ -10,14 +10,14 @@ namespace suture::decode {
 
 struct TokenScore {
   int32_t id = 0;
-  double log_prob = 0;  // natural logarithm; NaN for the first token, which nothing predicts
+  double log_prob = 0;                          // natural logarithm; NaN for the first token, which nothing predicts
   std::vector<std::pair<int32_t, double>> top;  // best first, when asked for
 };
 
 struct TextScore {
   std::vector<TokenScore> tokens;
-  int64_t counted = 0;   // tokens in the sum
-  double nll = 0;        // sum of −log p, nats
+  int64_t counted = 0;        // tokens in the sum
+  double nll = 0;             // sum of −log p, nats
   double perplexity() const;  // exp(nll / counted)
 };
 
@@ -35,7 +35,7 @@ TextScore score(const model::Transformer& model, const ScoreText& text, const ho
 struct Reference {
   std::vector<at::Tensor> hidden_TD;  // a text each
   at::Tensor unembedding_VD;
-  at::Tensor unembedding_bias_V;      // undefined
+  at::Tensor unembedding_bias_V;  // undefined
 };
 
 struct Divergence {

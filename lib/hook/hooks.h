@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the forward pass can be observed or changed, and the interface through which it asks.
 //
-// The forward pass calls `x = hooks.apply(point, x, tokens)` at every site for which `wants(point)` is true, and does not
-// know what happens there. `Plan` (plan.h) is the implementation users meet; steps/ has a few of its own for gradients.
+// The forward pass calls `x = hooks.apply(point, x, tokens)` at every site for which `wants(point)` is true, and does
+// not know what happens there. `Plan` (plan.h) is the implementation users meet; steps/ has a few of its own for
+// gradients.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -38,7 +39,7 @@ struct Point {
 
 // The rows and tokens of one call of the forward pass. Padding is known here and nowhere else.
 struct Tokens {
-  at::Tensor position_BT;          // int64 on the CPU: a token's index in its own row's text; −1 for padding
+  at::Tensor position_BT;              // int64 on the CPU: a token's index in its own row's text; −1 for padding
   std::vector<int64_t> prompt_length;  // per row: tokens of the prompt, generated tokens not counted
   int64_t rows() const { return position_BT.size(0); }
   int64_t width() const { return position_BT.size(1); }

@@ -27,13 +27,20 @@ std::string vector_digest(const at::Tensor& vector) {
 bool acts_on(const Where& where, int64_t row, int64_t position, int64_t prompt) {
   if (position < 0) return false;
   switch (where.kind) {
-    case Where::Kind::kAll: return true;
-    case Where::Kind::kLast: return position >= prompt - 1;
-    case Where::Kind::kLastFirst: return position >= prompt - 1 && position < prompt + where.count;
-    case Where::Kind::kIndex: return position == where.index[where.index.size() == 1 ? 0 : size_t(row)];
-    case Where::Kind::kPrompt: return position < prompt;
-    case Where::Kind::kGenerated: return position >= prompt;
-    case Where::Kind::kStep: return position == prompt - 1 + where.count;
+    case Where::Kind::kAll:
+      return true;
+    case Where::Kind::kLast:
+      return position >= prompt - 1;
+    case Where::Kind::kLastFirst:
+      return position >= prompt - 1 && position < prompt + where.count;
+    case Where::Kind::kIndex:
+      return position == where.index[where.index.size() == 1 ? 0 : size_t(row)];
+    case Where::Kind::kPrompt:
+      return position < prompt;
+    case Where::Kind::kGenerated:
+      return position >= prompt;
+    case Where::Kind::kStep:
+      return position == prompt - 1 + where.count;
   }
   fail(Code::kBug, "unknown kind of tokens");
 }
@@ -60,7 +67,8 @@ int64_t number_in(std::string_view text, std::string_view whole) {
 at::Tensor Where::mask_BT(const Tokens& tokens) const {
   const int64_t rows = tokens.rows(), width = tokens.width();
   if (kind == Kind::kIndex && index.size() != 1 && int64_t(index.size()) != rows)
-    fail(Code::kConfig, "cannot act on tokens '{}': {} numbers for {} texts; give one, or one a text", text(), index.size(), rows);
+    fail(Code::kConfig, "cannot act on tokens '{}': {} numbers for {} texts; give one, or one a text", text(),
+         index.size(), rows);
   at::Tensor mask = at::zeros({rows, width}, at::kBool);
   const int64_t* position = tokens.position_BT.const_data_ptr<int64_t>();
   bool* out = mask.mutable_data_ptr<bool>();
@@ -72,13 +80,20 @@ at::Tensor Where::mask_BT(const Tokens& tokens) const {
 
 std::string Where::text() const {
   switch (kind) {
-    case Kind::kAll: return "all";
-    case Kind::kLast: return "last";
-    case Kind::kLastFirst: return fmt::format("last+{}", count);
-    case Kind::kIndex: return fmt::format("index {}", fmt::join(index, ","));
-    case Kind::kPrompt: return "prompt";
-    case Kind::kGenerated: return "generated";
-    case Kind::kStep: return fmt::format("step {}", count);
+    case Kind::kAll:
+      return "all";
+    case Kind::kLast:
+      return "last";
+    case Kind::kLastFirst:
+      return fmt::format("last+{}", count);
+    case Kind::kIndex:
+      return fmt::format("index {}", fmt::join(index, ","));
+    case Kind::kPrompt:
+      return "prompt";
+    case Kind::kGenerated:
+      return "generated";
+    case Kind::kStep:
+      return fmt::format("step {}", count);
   }
   fail(Code::kBug, "unknown kind of tokens");
 }
@@ -99,7 +114,8 @@ Where Where::parse(std::string_view text) {
     }
     if (!where.index.empty()) return where;
   }
-  fail(Code::kConfig, "cannot read tokens '{}': use all, last, last+N, step N, prompt, generated or index N[,N...]", text);
+  fail(Code::kConfig, "cannot read tokens '{}': use all, last, last+N, step N, prompt, generated or index N[,N...]",
+       text);
 }
 
 std::string_view name(Action action) { return kActions[size_t(action)].first; }
@@ -116,14 +132,15 @@ bool Intervention::operator==(const Intervention& other) const {
 }
 
 Json Intervention::to_json() const {
-  return {{"site", name(at.site)}, {"layer", at.layer},      {"tokens", where.text()}, {"action", name(action)},
-          {"scale", scale},        {"norm", vector_D.norm().item<double>()}, {"vector", label},
-          {"sha256", vector_digest(vector_D)}};
+  return {{"site", name(at.site)},  {"layer", at.layer},
+          {"tokens", where.text()}, {"action", name(action)},
+          {"scale", scale},         {"norm", vector_D.norm().item<double>()},
+          {"vector", label},        {"sha256", vector_digest(vector_D)}};
 }
 
 Json Gate::to_json() const {
-  return {{"site", name(at.site)}, {"layer", at.layer}, {"bias", bias},
-          {"threshold", threshold}, {"vector", label},  {"sha256", vector_digest(weight_D)}};
+  return {{"site", name(at.site)},  {"layer", at.layer}, {"bias", bias},
+          {"threshold", threshold}, {"vector", label},   {"sha256", vector_digest(weight_D)}};
 }
 
 Json Plan::to_json() const {
@@ -138,8 +155,8 @@ std::string Plan::digest() const { return sha256(to_json().dump()); }
 std::string Plan::text() const {
   std::string out;
   if (gate)
-    out += fmt::format("gate {} {}: acts on a row when its last prompt token scores above {:.4g}\n", name(gate->at.site),
-                       gate->at.layer, gate->threshold);
+    out += fmt::format("gate {} {}: acts on a row when its last prompt token scores above {:.4g}\n",
+                       name(gate->at.site), gate->at.layer, gate->threshold);
   for (const Intervention& i : interventions)
     out += fmt::format("{} {:.4g} x {} (norm {:.4g}) at {} {}, tokens {}\n", name(i.action), i.scale, i.label,
                        i.vector_D.norm().item<double>(), name(i.at.site), i.at.layer, i.where.text());
@@ -152,13 +169,14 @@ void Plan::check(int64_t layers, const std::function<int64_t(Site)>& width) cons
     if (at.layer < 0 || at.layer >= (layered ? layers : 1))
       fail(Code::kModel, "cannot put {} at {} {}: model has layers 0..{}", what, name(at.site), at.layer, layers - 1);
     if (vector.dim() != 1 || vector.numel() != width(at.site))
-      fail(Code::kModel, "cannot put {} at {} {}: vector has {} numbers, the site is {} wide", what, name(at.site), at.layer,
-           vector.numel(), width(at.site));
+      fail(Code::kModel, "cannot put {} at {} {}: vector has {} numbers, the site is {} wide", what, name(at.site),
+           at.layer, vector.numel(), width(at.site));
   };
   for (const Intervention& i : interventions) {
     check_point(i.at, i.vector_D, fmt::format("'{}'", i.label));
     if (i.where.kind == Where::Kind::kPrompt && gate)
-      fail(Code::kModel, "cannot gate '{}': the gate is read at the last prompt token, after the prompt was processed", i.label);
+      fail(Code::kModel, "cannot gate '{}': the gate is read at the last prompt token, after the prompt was processed",
+           i.label);
     if (gate && i.at.site != Site::kFinalNorm && (i.at.site == Site::kEmbed || i.at.layer <= gate->at.layer))
       fail(Code::kModel, "cannot gate '{}' at layer {}: the gate reads layer {} and can only decide about later layers",
            i.label, i.at.layer, gate->at.layer);
@@ -218,14 +236,20 @@ at::Tensor PlanRun::act(const Intervention& i, const at::Tensor& x, const at::Te
   const at::Tensor x32 = x.to(at::kFloat);
   at::Tensor changed;
   switch (i.action) {
-    case Action::kAdd: changed = x32 + v * i.scale; break;
-    case Action::kSet: changed = (v * i.scale).expand_as(x32); break;
+    case Action::kAdd:
+      changed = x32 + v * i.scale;
+      break;
+    case Action::kSet:
+      changed = (v * i.scale).expand_as(x32);
+      break;
     case Action::kProjectOut: {
       const at::Tensor unit = v / v.norm();
       changed = x32 - i.scale * at::matmul(x32, unit).unsqueeze(-1) * unit;
       break;
     }
-    case Action::kToNorm: changed = x32 * (i.scale * v.norm() / x32.norm(2, -1, true)); break;
+    case Action::kToNorm:
+      changed = x32 * (i.scale * v.norm() / x32.norm(2, -1, true));
+      break;
   }
   return at::where(mask_BT1, changed.to(x.scalar_type()), x);
 }

@@ -3,8 +3,8 @@
 //
 // An intervention says where (point and tokens), what (action) and how much (scale). A plan is an ordered list of them,
 // optionally behind a gate that decides per row, from the last prompt token, whether the row is touched at all.
-// Values compare, print, serialise and hash by content. `PlanRun` holds what one generation needs on top: gate decisions
-// a row and a count of applications.
+// Values compare, print, serialise and hash by content. `PlanRun` holds what one generation needs on top: gate
+// decisions a row and a count of applications.
 #pragma once
 #include <memory>
 
@@ -31,7 +31,7 @@ struct Where {
   // 1 where the intervention acts, else 0; padding is always 0. bool [B,T] on the CPU. Error(kConfig) when `index` is
   // neither one number nor one a row.
   at::Tensor mask_BT(const Tokens& tokens) const;
-  std::string text() const;  // "all", "last", "last+4", "index 3", "prompt", "generated", "step 2"
+  std::string text() const;                   // "all", "last", "last+4", "index 3", "prompt", "generated", "step 2"
   static Where parse(std::string_view text);  // inverse of text(); Error(kConfig) lists the spellings
 };
 
@@ -57,7 +57,8 @@ struct Intervention {
 };
 
 // A linear probe on the last prompt token at one point: fires when weight·x + bias > threshold. Behind a gate an
-// intervention acts from the last prompt token on, whatever its tokens say: earlier ones were processed before it is read.
+// intervention acts from the last prompt token on, whatever its tokens say: earlier ones were processed before it is
+// read.
 struct Gate {
   Point at{Site::kResidOut, 0};
   at::Tensor weight_D;
@@ -85,7 +86,7 @@ class PlanRun : public Hooks {
   bool wants(Point point) const override;
   at::Tensor apply(Point point, at::Tensor x, const Tokens& tokens) override;
   void keep_rows(const std::vector<int64_t>& rows) override;
-  int64_t applied() const { return applied_; }          // (token, intervention) pairs touched so far
+  int64_t applied() const { return applied_; }                        // (token, intervention) pairs touched so far
   const std::vector<double>& gate_scores() const { return scores_; }  // per present row; empty without a gate
   const std::vector<char>& open() const { return open_; }  // per present row: 1 where the gate let the plan act
 

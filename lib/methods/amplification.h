@@ -4,11 +4,13 @@
 //
 //   ā_{l,j} = (1/|P|) Σ_p a_{l,j}(p)     mean output of head (l,j) at the last token of safe few-shot prompts   (eq. 1)
 //   SV      = Σ_{(l,j) ∈ A} W_O^{l,j} ā_{l,j}    W_O^{l,j}: the output projection's columns of that head        (eq. 2)
-//   h'_l    = h_l + γ·SV                          applied by a plan, at a block's output                         (eq. 3)
+//   h'_l    = h_l + γ·SV                          applied by a plan, at a block's output                         (eq.
+//   3)
 //
-// Deviations: the heads A are ranked on safety data (effect on the probability of refusing), the paper takes a list made
-// for other tasks, and such a list can be given here; the projection's bias is not added (the authors' code adds it once a
-// head); head width is the projection's input over the number of heads, not width over heads; a head counts once.
+// Deviations: the heads A are ranked on safety data (effect on the probability of refusing), the paper takes a list
+// made for other tasks, and such a list can be given here; the projection's bias is not added (the authors' code adds
+// it once a head); head width is the projection's input over the number of heads, not width over heads; a head counts
+// once.
 #pragma once
 #include <map>
 #include <vector>

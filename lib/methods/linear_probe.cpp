@@ -14,14 +14,16 @@ namespace suture::methods {
 namespace {
 
 double share_above(const std::vector<double>& scores, double threshold) {
-  return double(std::count_if(scores.begin(), scores.end(), [&](double s) { return s > threshold; })) / double(scores.size());
+  return double(std::count_if(scores.begin(), scores.end(), [&](double s) { return s > threshold; })) /
+         double(scores.size());
 }
 
 }  // namespace
 
 Probe fit_probe(const at::Tensor& harmful_ND, const at::Tensor& harmless_ND, double shrinkage) {
   if (harmful_ND.size(0) < 2 || harmless_ND.size(0) < 2)
-    fail(Code::kData, "cannot fit a probe to {} harmful and {} harmless prompts: at least 2 of each are needed", harmful_ND.size(0), harmless_ND.size(0));
+    fail(Code::kData, "cannot fit a probe to {} harmful and {} harmless prompts: at least 2 of each are needed",
+         harmful_ND.size(0), harmless_ND.size(0));
   const at::Tensor x1 = harmful_ND.to(at::kDouble), x0 = harmless_ND.to(at::kDouble);
   const at::Tensor mu1 = x1.mean(0), mu0 = x0.mean(0);
   const at::Tensor c1 = x1 - mu1, c0 = x0 - mu0;
@@ -40,7 +42,8 @@ std::vector<double> probe_scores(const Probe& probe, const at::Tensor& x_ND) {
 }
 
 ProbeCheck choose_threshold(const std::vector<double>& harmful, const std::vector<double>& harmless) {
-  if (harmful.empty() || harmless.empty()) fail(Code::kData, "cannot choose a threshold without held-out prompts of both kinds");
+  if (harmful.empty() || harmless.empty())
+    fail(Code::kData, "cannot choose a threshold without held-out prompts of both kinds");
   std::vector<double> all = harmful;
   all.insert(all.end(), harmless.begin(), harmless.end());
   std::sort(all.begin(), all.end());

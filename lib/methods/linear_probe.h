@@ -3,8 +3,9 @@
 //
 //   w = (S + ρ·tr(S)/D·I)⁻¹ (μ₁ − μ₀),  score(x) = w·x − w·(μ₀+μ₁)/2       S: pooled within-class covariance
 //
-// Scaled so that the class means score ±1. The threshold is chosen on data the probe was not fitted to: halfway between the
-// highest harmless and the lowest harmful score when they are apart, else where the two error rates together are least.
+// Scaled so that the class means score ±1. The threshold is chosen on data the probe was not fitted to: halfway between
+// the highest harmless and the lowest harmful score when they are apart, else where the two error rates together are
+// least.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,9 +20,9 @@ struct Probe {
 
 struct ProbeCheck {
   double threshold = 0;
-  double area = 0;             // under the ROC curve, ties half
-  double caught = 0;           // share of harmful prompts above the threshold
-  double false_alarms = 0;     // share of harmless prompts above it
+  double area = 0;          // under the ROC curve, ties half
+  double caught = 0;        // share of harmful prompts above the threshold
+  double false_alarms = 0;  // share of harmless prompts above it
   int64_t harmful = 0, harmless = 0;
 };
 

@@ -5,7 +5,8 @@
 
 namespace suture::methods {
 
-std::map<int64_t, at::Tensor> residual_difference(const std::map<hook::Point, at::Tensor>& with, const std::map<hook::Point, at::Tensor>& without,
+std::map<int64_t, at::Tensor> residual_difference(const std::map<hook::Point, at::Tensor>& with,
+                                                  const std::map<hook::Point, at::Tensor>& without,
                                                   const std::vector<int64_t>& layers) {
   std::map<int64_t, at::Tensor> difference;
   for (const int64_t layer : layers) {

@@ -14,7 +14,8 @@
 namespace suture::methods {
 
 // layer → v_l, fp32 [D]. `with` and `without` hold [N,D] at the block outputs of the layers; N may differ.
-std::map<int64_t, at::Tensor> residual_difference(const std::map<hook::Point, at::Tensor>& with, const std::map<hook::Point, at::Tensor>& without,
+std::map<int64_t, at::Tensor> residual_difference(const std::map<hook::Point, at::Tensor>& with,
+                                                  const std::map<hook::Point, at::Tensor>& without,
                                                   const std::vector<int64_t>& layers);
 
 }  // namespace suture::methods

@@ -17,7 +17,8 @@ struct BiasPlace {
 std::optional<BiasPlace> place_of(const FamilySpec& family, hook::Site site) {
   const bool mlp = site == hook::Site::kMlpOut || site == hook::Site::kResidOut;
   if (!mlp && site != hook::Site::kAttnOut) return std::nullopt;
-  const BiasPlace place = mlp ? BiasPlace{Part::kDownBias, family.mlp_bias_flag} : BiasPlace{Part::kOBias, family.attention_bias_flag};
+  const BiasPlace place =
+      mlp ? BiasPlace{Part::kDownBias, family.mlp_bias_flag} : BiasPlace{Part::kOBias, family.attention_bias_flag};
   if (place.flag == "none" || rule_of(family, place.part) == nullptr) return std::nullopt;
   return place;
 }
@@ -26,9 +27,12 @@ void refuse_unless_constant(const hook::Plan& plan) {
   if (plan.gate) fail(Code::kModel, "cannot bake: the plan has a gate, and a bias acts on every prompt; {}", kInstead);
   for (const hook::Intervention& i : plan.interventions) {
     if (i.action != hook::Action::kAdd)
-      fail(Code::kModel, "cannot bake '{}': a bias can add a vector, not {}; {}", i.label, hook::name(i.action), kInstead);
+      fail(Code::kModel, "cannot bake '{}': a bias can add a vector, not {}; {}", i.label, hook::name(i.action),
+           kInstead);
     if (i.where.kind != hook::Where::Kind::kAll)
-      fail(Code::kModel, "cannot bake '{}': a bias acts on all tokens, the plan on '{}'; set tokens: all to mean that, or {}", i.label, i.where.text(), kInstead);
+      fail(Code::kModel,
+           "cannot bake '{}': a bias acts on all tokens, the plan on '{}'; set tokens: all to mean that, or {}",
+           i.label, i.where.text(), kInstead);
   }
 }
 
@@ -38,7 +42,8 @@ void add_zero_biases(const Checkpoint& checkpoint, Need need, Baked& baked) {
   for (const TensorRule& rule : checkpoint.family().rules) {
     if (rule.need != need) continue;
     for (int64_t layer = 0; layer < config.layers; ++layer) {
-      const std::string weight = checkpoint.tensor_name({Part(int(rule.part) - 1), layer});  // a bias follows its weight in Part
+      const std::string weight =
+          checkpoint.tensor_name({Part(int(rule.part) - 1), layer});  // a bias follows its weight in Part
       const int64_t width = checkpoint.weight({Part(int(rule.part) - 1), layer}).size(0);
       std::string name = weight.substr(0, weight.size() - std::string_view("weight").size()) + "bias";
       baked.changes.tensors[name] = at::zeros({width}, checkpoint.main_dtype());
@@ -78,8 +83,9 @@ Baked bake(const Checkpoint& checkpoint, const hook::Plan& plan) {
   for (const hook::Intervention& i : plan.interventions) {
     const auto place = place_of(checkpoint.family(), i.at.site);
     if (!place)
-      fail(Code::kModel, "cannot bake '{}' at {}: model type '{}' has no bias there ({}); {}", i.label, hook::name(i.at.site),
-           checkpoint.config_json().value("model_type", ""), checkpoint.family().baking_note, kInstead);
+      fail(Code::kModel, "cannot bake '{}' at {}: model type '{}' has no bias there ({}); {}", i.label,
+           hook::name(i.at.site), checkpoint.config_json().value("model_type", ""), checkpoint.family().baking_note,
+           kInstead);
     switch_on(checkpoint, *place, config, baked);
     add_bias(checkpoint, place->part, i, baked);
   }

@@ -25,10 +25,14 @@ namespace {
 
 bool needed(const TensorRule& rule, const ModelConfig& config) {
   switch (rule.need) {
-    case Need::kAlways: return true;
-    case Need::kUnlessTied: return !config.tied;
-    case Need::kIfAttentionBias: return config.attention_bias;
-    case Need::kIfMlpBias: return config.mlp_bias;
+    case Need::kAlways:
+      return true;
+    case Need::kUnlessTied:
+      return !config.tied;
+    case Need::kIfAttentionBias:
+      return config.attention_bias;
+    case Need::kIfMlpBias:
+      return config.mlp_bias;
   }
   return true;
 }
@@ -36,17 +40,33 @@ bool needed(const TensorRule& rule, const ModelConfig& config) {
 std::vector<int64_t> expected_shape(Part part, const ModelConfig& c) {
   const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
   switch (part) {
-    case Part::kEmbed: case Part::kHead: return {c.vocab, c.width};
-    case Part::kPositions: return {c.context, c.width};
-    case Part::kQ: return {q, c.width};
-    case Part::kK: case Part::kV: return {kv, c.width};
-    case Part::kO: return {c.width, q};
-    case Part::kQBias: return {q};
-    case Part::kKBias: case Part::kVBias: return {kv};
-    case Part::kGate: case Part::kUp: return {c.hidden, c.width};
-    case Part::kGateBias: case Part::kUpBias: return {c.hidden};
-    case Part::kDown: return {c.width, c.hidden};
-    default: return {c.width};
+    case Part::kEmbed:
+    case Part::kHead:
+      return {c.vocab, c.width};
+    case Part::kPositions:
+      return {c.context, c.width};
+    case Part::kQ:
+      return {q, c.width};
+    case Part::kK:
+    case Part::kV:
+      return {kv, c.width};
+    case Part::kO:
+      return {c.width, q};
+    case Part::kQBias:
+      return {q};
+    case Part::kKBias:
+    case Part::kVBias:
+      return {kv};
+    case Part::kGate:
+    case Part::kUp:
+      return {c.hidden, c.width};
+    case Part::kGateBias:
+    case Part::kUpBias:
+      return {c.hidden};
+    case Part::kDown:
+      return {c.width, c.hidden};
+    default:
+      return {c.width};
   }
 }
 
@@ -134,8 +154,8 @@ Checkpoint Checkpoint::open(const fs::path& path) {
       if (!unused.contains(name) && !used.contains(name))
         fail(Code::kFile, "cannot load {}: tensor '{}' is missing", path.string(), name);
       if (const auto shape = impl->source->shape(name); shape != file_shape(rule, config))
-        fail(Code::kFile, "cannot load {}: tensor '{}' has shape {}, config.json asks for {}", path.string(), name, shown(shape),
-             shown(file_shape(rule, config)));
+        fail(Code::kFile, "cannot load {}: tensor '{}' has shape {}, config.json asks for {}", path.string(), name,
+             shown(shape), shown(file_shape(rule, config)));
       unused.erase(name);
       used.insert(name);
       impl->weights[{rule.part, per_layer(rule.part) ? layer : 0}] = {name, &rule};
@@ -144,8 +164,8 @@ Checkpoint Checkpoint::open(const fs::path& path) {
   for (const std::string& name : ignored_names(config)) unused.erase(name);
   if (config.tied) unused.erase(std::string(rule_of(*config.family, Part::kHead)->name));
   if (!unused.empty())
-    fail(Code::kModel, "cannot load {}: {} tensors of the file are not used by this model type, the first is '{}'", path.string(),
-         unused.size(), *unused.begin());
+    fail(Code::kModel, "cannot load {}: {} tensors of the file are not used by this model type, the first is '{}'",
+         path.string(), unused.size(), *unused.begin());
   return Checkpoint(std::move(impl));
 }
 
@@ -176,7 +196,8 @@ at::ScalarType Checkpoint::main_dtype() const {
     for (const int64_t n : shape(name)) count *= n;
     numbers[tensor::find_file_dtype(dtype_name(name)).value_or(at::kFloat)] += count;
   }
-  const auto most = std::max_element(numbers.begin(), numbers.end(), [](auto& a, auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(numbers.begin(), numbers.end(), [](auto& a, auto& b) { return a.second < b.second; });
   return most == numbers.end() ? at::kFloat : most->first;
 }
 

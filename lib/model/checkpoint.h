@@ -38,19 +38,20 @@ class Checkpoint {
   const FamilySpec& family() const { return *config().family; }
   const Json& config_json() const;  // as an HF config.json
   const text::TextAssets& text() const;
-  std::vector<int32_t> stop_ids() const;  // token ids of config.json and generation_config.json; the text's own not included
+  std::vector<int32_t> stop_ids()
+      const;  // token ids of config.json and generation_config.json; the text's own not included
 
-  std::vector<std::string> tensor_names() const;       // HF names, in file order
-  at::Tensor tensor(const std::string& name) const;    // HF layout; read-only
+  std::vector<std::string> tensor_names() const;          // HF names, in file order
+  at::Tensor tensor(const std::string& name) const;       // HF layout; read-only
   std::string dtype_name(const std::string& name) const;  // as the file spells it: "BF16", "Q4_1"
   std::vector<int64_t> shape(const std::string& name) const;
-  uint64_t bytes() const;                               // of all weights in the file
-  std::string dtypes() const;                           // "211 tensors: F32 61, Q4_1 120"
-  at::ScalarType main_dtype() const;                    // of most weights; fp32 for quantised ones
+  uint64_t bytes() const;             // of all weights in the file
+  std::string dtypes() const;         // "211 tensors: F32 61, Q4_1 120"
+  at::ScalarType main_dtype() const;  // of most weights; fp32 for quantised ones
 
   bool has(WeightId id) const;
-  std::string tensor_name(WeightId id) const;           // the file's tensor that holds it; kModel when absent
-  at::Tensor weight(WeightId id) const;                 // logical view: [out, in] or [out]
+  std::string tensor_name(WeightId id) const;  // the file's tensor that holds it; kModel when absent
+  at::Tensor weight(WeightId id) const;        // logical view: [out, in] or [out]
 
   // SHA-256 over the weight files and config.json. Reads everything once; cached.
   const std::string& digest() const;
@@ -65,8 +66,8 @@ class Checkpoint {
 
 // What a new checkpoint holds that the old one does not.
 struct Changes {
-  std::map<std::string, at::Tensor> tensors;   // file tensors by HF name: changed, or added
-  std::map<std::string, std::string> files;    // text files replaced or added
+  std::map<std::string, at::Tensor> tensors;  // file tensors by HF name: changed, or added
+  std::map<std::string, std::string> files;   // text files replaced or added
 };
 
 // Writes `source` with `changes` as an HF folder into the existing, empty folder `destination`. From a folder, shards

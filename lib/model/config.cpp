@@ -16,7 +16,8 @@ struct Reader {
     return it == json.end() || it->is_null() ? nullptr : &*it;
   }
   double number(const Json& value, std::string_view key) const {
-    if (!value.is_number()) fail(Code::kModel, "cannot read {}: '{}' must be a number, got {}", origin, key, value.dump());
+    if (!value.is_number())
+      fail(Code::kModel, "cannot read {}: '{}' must be a number, got {}", origin, key, value.dump());
     return value.get<double>();
   }
   double number_or(std::string_view key, double fallback) const {
@@ -39,7 +40,8 @@ struct Reader {
   std::string text_or(std::string_view key, std::string_view fallback) const {
     const Json* value = find(key);
     if (value == nullptr) return std::string(fallback);
-    if (!value->is_string()) fail(Code::kModel, "cannot read {}: '{}' must be text, got {}", origin, key, value->dump());
+    if (!value->is_string())
+      fail(Code::kModel, "cannot read {}: '{}' must be text, got {}", origin, key, value->dump());
     return value->get<std::string>();
   }
   int64_t required(const ConfigKey& key, int64_t fallback) const {
@@ -55,17 +57,28 @@ struct Foreign {
   std::array<std::string_view, 2> neutral;
 };
 constexpr Foreign kForeign[] = {
-    {"sliding_window", {"null", ""}},        {"use_sliding_window", {"false", ""}},
-    {"attn_logit_softcapping", {"null", ""}}, {"final_logit_softcapping", {"null", ""}},
-    {"partial_rotary_factor", {"1.0", "1"}}, {"quantization_config", {"null", ""}},
-    {"num_local_experts", {"null", "0"}},    {"num_experts", {"null", "0"}},
-    {"scale_attn_by_inverse_layer_idx", {"false", ""}}, {"scale_attn_weights", {"true", ""}},
-    {"qk_layernorm", {"false", ""}},         {"use_qk_norm", {"false", ""}},
-    {"embedding_multiplier", {"1.0", "1"}},  {"residual_multiplier", {"1.0", "1"}},
-    {"attention_multiplier", {"null", ""}},  {"logits_scaling", {"1.0", "1"}},
-    {"alibi", {"false", ""}},                {"is_encoder_decoder", {"false", ""}},
-    {"add_cross_attention", {"false", ""}},  {"parallel_attn", {"false", ""}},
-    {"no_rope_layers", {"null", "[]"}},      {"layer_types", {"null", ""}},
+    {"sliding_window", {"null", ""}},
+    {"use_sliding_window", {"false", ""}},
+    {"attn_logit_softcapping", {"null", ""}},
+    {"final_logit_softcapping", {"null", ""}},
+    {"partial_rotary_factor", {"1.0", "1"}},
+    {"quantization_config", {"null", ""}},
+    {"num_local_experts", {"null", "0"}},
+    {"num_experts", {"null", "0"}},
+    {"scale_attn_by_inverse_layer_idx", {"false", ""}},
+    {"scale_attn_weights", {"true", ""}},
+    {"qk_layernorm", {"false", ""}},
+    {"use_qk_norm", {"false", ""}},
+    {"embedding_multiplier", {"1.0", "1"}},
+    {"residual_multiplier", {"1.0", "1"}},
+    {"attention_multiplier", {"null", ""}},
+    {"logits_scaling", {"1.0", "1"}},
+    {"alibi", {"false", ""}},
+    {"is_encoder_decoder", {"false", ""}},
+    {"add_cross_attention", {"false", ""}},
+    {"parallel_attn", {"false", ""}},
+    {"no_rope_layers", {"null", "[]"}},
+    {"layer_types", {"null", ""}},
 };
 
 void refuse_foreign(const Reader& read) {
@@ -79,9 +92,10 @@ void refuse_foreign(const Reader& read) {
       continue;
     if (foreign.key == "sliding_window" && !read.flag_or("use_sliding_window", true)) continue;
     if (foreign.key == "quantization_config")
-      fail(Code::kModel, "cannot load {}: quantised checkpoints ({}) are not supported; use the unquantised model", read.origin,
-           value->value("quant_method", "unknown method"));
-    fail(Code::kModel, "cannot load {}: '{}' = {} changes the computation and is not supported", read.origin, foreign.key, text);
+      fail(Code::kModel, "cannot load {}: quantised checkpoints ({}) are not supported; use the unquantised model",
+           read.origin, value->value("quant_method", "unknown method"));
+    fail(Code::kModel, "cannot load {}: '{}' = {} changes the computation and is not supported", read.origin,
+         foreign.key, text);
   }
 }
 
@@ -106,10 +120,12 @@ Rope read_rope(const Reader& top) {
   const std::string kind = read.text_or("rope_type", read.text_or("type", "default"));
   if (kind == "default") return rope;
   if (kind != "linear" && kind != "llama3")
-    fail(Code::kModel, "cannot load {}: rope type '{}' is not supported; supported are default, linear, llama3", top.origin, kind);
+    fail(Code::kModel, "cannot load {}: rope type '{}' is not supported; supported are default, linear, llama3",
+         top.origin, kind);
   const auto required = [&](std::string_view key) {
     const Json* value = read.find(key);
-    if (value == nullptr) fail(Code::kModel, "cannot read {}: key '{}' is missing for rope type '{}'", origin, key, kind);
+    if (value == nullptr)
+      fail(Code::kModel, "cannot read {}: key '{}' is missing for rope type '{}'", origin, key, kind);
     return read.number(*value, key);
   };
   rope.factor = required("factor");
@@ -127,7 +143,8 @@ const FamilySpec& family_of(const Reader& read) {
   if (type.empty()) fail(Code::kModel, "cannot read {}: key 'model_type' is missing", read.origin);
   const FamilySpec* family = family_for_type(type);
   if (family == nullptr)
-    fail(Code::kModel, "cannot load {}: model type '{}' is not supported; supported are {}", read.origin, type, family_types());
+    fail(Code::kModel, "cannot load {}: model type '{}' is not supported; supported are {}", read.origin, type,
+         family_types());
   return *family;
 }
 
@@ -152,7 +169,8 @@ bool bias_flag(const Reader& read, std::string_view key) {
 
 void check_shapes(const ModelConfig& config, const std::string& origin) {
   if (config.heads % config.kv_heads != 0)
-    fail(Code::kModel, "cannot load {}: {} query heads are not a multiple of {} key/value heads", origin, config.heads, config.kv_heads);
+    fail(Code::kModel, "cannot load {}: {} query heads are not a multiple of {} key/value heads", origin, config.heads,
+         config.kv_heads);
   if (config.family->traits.position == Position::kRope && config.head_dim % 2 != 0)
     fail(Code::kModel, "cannot load {}: rotary positions need an even head width, got {}", origin, config.head_dim);
 }
@@ -166,8 +184,8 @@ ModelConfig read_config(const Json& json, const std::string& origin) {
   config.family = &family_of(read);
   refuse_foreign(read);
   if (config.family->window_when_absent > 0 && !json.contains("sliding_window"))
-    fail(Code::kModel, "cannot load {}: this model type has a sliding window of {} unless 'sliding_window' is null", origin,
-         config.family->window_when_absent);
+    fail(Code::kModel, "cannot load {}: this model type has a sliding window of {} unless 'sliding_window' is null",
+         origin, config.family->window_when_absent);
   const ConfigKeys& keys = config.family->keys;
   config.layers = read.required(keys.layers, fallback_of(keys.layers, config));
   config.width = read.required(keys.width, fallback_of(keys.width, config));
@@ -178,7 +196,8 @@ ModelConfig read_config(const Json& json, const std::string& origin) {
   config.context = read.required(keys.context, fallback_of(keys.context, config));
   config.vocab = read.required({"vocab_size", "", ""}, 0);
   config.eps = read.number_or(keys.eps.hf, std::stod(std::string(keys.eps.fallback)));
-  config.activation = activation_from(read.text_or(config.family->activation_key, config.family->default_activation), origin);
+  config.activation =
+      activation_from(read.text_or(config.family->activation_key, config.family->default_activation), origin);
   if (config.family->traits.position == Position::kRope) config.rope = read_rope(read);
   config.tied = read.flag_or("tie_word_embeddings", config.family->ties_by_default);
   config.attention_bias = bias_flag(read, config.family->attention_bias_flag);

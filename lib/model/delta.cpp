@@ -14,7 +14,8 @@ at::Tensor LowRank::dense() const { return at::matmul(left_OR.to(at::kFloat), ri
 void add_to(const Transformer& model, const std::vector<LowRank>& delta) {
   const at::NoGradGuard no_grad;
   for (const LowRank& factor : delta) {
-    if (factor.weight.part != Part::kDown) fail(Code::kModel, "cannot change {} of a loaded model", factor.weight.text());
+    if (factor.weight.part != Part::kDown)
+      fail(Code::kModel, "cannot change {} of a loaded model", factor.weight.text());
     at::Tensor weight = model.down_OI(factor.weight.layer);
     weight.add_(factor.dense().to(weight.device(), weight.scalar_type()));
   }
@@ -32,17 +33,24 @@ Applied apply(const Checkpoint& checkpoint, const std::vector<LowRank>& delta) {
     const std::string name = checkpoint.tensor_name(id);
     const at::Tensor before = checkpoint.weight(id).to(at::kFloat);
     if (before.sizes() != change.sizes())
-      fail(Code::kModel, "cannot apply a delta to {}: it is {}x{}, the weight {}x{}", id.text(), change.size(0), change.size(1), before.size(0), before.size(1));
+      fail(Code::kModel, "cannot apply a delta to {}: it is {}x{}, the weight {}x{}", id.text(), change.size(0),
+           change.size(1), before.size(0), before.size(1));
     auto [file, fresh] = out.tensors.try_emplace(name);
     if (fresh) file->second = checkpoint.tensor(name).clone();
     at::Tensor view = logical_view(file->second, *rule_of(checkpoint.family(), id.part));
     view.copy_(before + change);
     const at::Tensor kept = view.to(at::kFloat) - before;
     const double norm = change.norm().item<double>();
-    Rounding rounding{name, tensor::file_spelling(file->second.scalar_type()), norm, norm / before.norm().item<double>(),
-                      kept.norm().item<double>() / norm, (kept - change).norm().item<double>() / norm, (kept != 0).sum().item<int64_t>()};
+    Rounding rounding{name,
+                      tensor::file_spelling(file->second.scalar_type()),
+                      norm,
+                      norm / before.norm().item<double>(),
+                      kept.norm().item<double>() / norm,
+                      (kept - change).norm().item<double>() / norm,
+                      (kept != 0).sum().item<int64_t>()};
     if (rounding.changed_numbers == 0)
-      fail(Code::kNumerics, "cannot write the edit: rounding to {} leaves {} unchanged (change norm {:.3g})", rounding.dtype, name, norm);
+      fail(Code::kNumerics, "cannot write the edit: rounding to {} leaves {} unchanged (change norm {:.3g})",
+           rounding.dtype, name, norm);
     out.rounding.push_back(rounding);
   }
   return out;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A change of weights as a value: low-rank additions to named logical weights.
 //
-// A delta never touches a checkpoint. It can be added to a loaded transformer, turned into the changed file tensors of a
-// new checkpoint (rounded to the file's dtype, with a report of what the rounding left), and undone from the original bytes.
+// A delta never touches a checkpoint. It can be added to a loaded transformer, turned into the changed file tensors of
+// a new checkpoint (rounded to the file's dtype, with a report of what the rounding left), and undone from the original
+// bytes.
 #pragma once
 #include "model/transformer.h"
 
@@ -15,12 +16,12 @@ struct LowRank {
 };
 
 struct Rounding {
-  std::string tensor;         // the file's tensor
-  std::string dtype;          // it is stored as
-  double change_norm = 0;     // ‖ΔW‖ as computed
-  double relative_change = 0; // ‖ΔW‖ / ‖W‖
-  double kept = 0;            // ‖W' − W‖ / ‖ΔW‖ after rounding; 1 is exact
-  double error = 0;           // ‖(W' − W) − ΔW‖ / ‖ΔW‖
+  std::string tensor;          // the file's tensor
+  std::string dtype;           // it is stored as
+  double change_norm = 0;      // ‖ΔW‖ as computed
+  double relative_change = 0;  // ‖ΔW‖ / ‖W‖
+  double kept = 0;             // ‖W' − W‖ / ‖ΔW‖ after rounding; 1 is exact
+  double error = 0;            // ‖(W' − W) − ΔW‖ / ‖ΔW‖
   int64_t changed_numbers = 0;
 };
 

@@ -9,9 +9,10 @@ namespace suture::model {
 namespace {
 
 constexpr std::string_view kPartNames[] = {
-    "embed",    "positions", "norm_final", "norm_final.bias", "head",      "attn.norm", "attn.norm.bias", "attn.q",
-    "attn.q.bias", "attn.k", "attn.k.bias", "attn.v",         "attn.v.bias", "attn.o",  "attn.o.bias",    "mlp.norm",
-    "mlp.norm.bias", "mlp.gate", "mlp.gate.bias", "mlp.up",   "mlp.up.bias", "mlp.down", "mlp.down.bias"};
+    "embed",          "positions", "norm_final",  "norm_final.bias", "head",          "attn.norm",
+    "attn.norm.bias", "attn.q",    "attn.q.bias", "attn.k",          "attn.k.bias",   "attn.v",
+    "attn.v.bias",    "attn.o",    "attn.o.bias", "mlp.norm",        "mlp.norm.bias", "mlp.gate",
+    "mlp.gate.bias",  "mlp.up",    "mlp.up.bias", "mlp.down",        "mlp.down.bias"};
 static_assert(std::size(kPartNames) == size_t(Part::kDownBias) + 1);
 
 bool contains(std::span<const std::string_view> list, std::string_view text) {
@@ -58,7 +59,8 @@ at::Tensor logical_view(const at::Tensor& file_tensor, const TensorRule& rule) {
   if (rule.slice == Slice::kWhole) return whole;
   const int64_t third = whole.size(0) / 3;
   if (third * 3 != whole.size(0))
-    fail(Code::kFile, "cannot split {} into q, k and v: {} rows are not a multiple of 3", name(rule.part), whole.size(0));
+    fail(Code::kFile, "cannot split {} into q, k and v: {} rows are not a multiple of 3", name(rule.part),
+         whole.size(0));
   return whole.narrow(0, third * (int64_t(rule.slice) - int64_t(Slice::kFirstThird)), third);
 }
 

@@ -21,20 +21,40 @@ enum class Position { kRope, kLearned };
 
 struct Traits {
   Norm norm;
-  bool gated;         // MLP is act(gate)·up, else act(up)
+  bool gated;  // MLP is act(gate)·up, else act(up)
   Position position;
 };
 
 // Logical weights. Matrices are [out, in] when seen through `logical_view`, whatever the file's layout.
 enum class Part {
-  kEmbed, kPositions, kNormFinal, kNormFinalBias, kHead,                      // once a model
-  kNormAttn, kNormAttnBias, kQ, kQBias, kK, kKBias, kV, kVBias, kO, kOBias,   // once a layer
-  kNormMlp, kNormMlpBias, kGate, kGateBias, kUp, kUpBias, kDown, kDownBias,
+  kEmbed,
+  kPositions,
+  kNormFinal,
+  kNormFinalBias,
+  kHead,  // once a model
+  kNormAttn,
+  kNormAttnBias,
+  kQ,
+  kQBias,
+  kK,
+  kKBias,
+  kV,
+  kVBias,
+  kO,
+  kOBias,  // once a layer
+  kNormMlp,
+  kNormMlpBias,
+  kGate,
+  kGateBias,
+  kUp,
+  kUpBias,
+  kDown,
+  kDownBias,
 };
 std::string_view name(Part part);  // "embed", "attn.q", "mlp.down", ...
 inline bool per_layer(Part part) { return part >= Part::kNormAttn; }
 
-enum class Layout { kOutIn, kInOut };                     // as the file stores a matrix
+enum class Layout { kOutIn, kInOut };                                // as the file stores a matrix
 enum class Slice { kWhole, kFirstThird, kSecondThird, kLastThird };  // of the out axis
 enum class Need { kAlways, kUnlessTied, kIfAttentionBias, kIfMlpBias };
 
@@ -67,23 +87,23 @@ struct FamilySpec {
   std::span<const std::string_view> gguf_architectures;
   Traits traits;
   ConfigKeys keys;
-  std::string_view activation_key;      // config key of the activation
-  std::string_view default_activation;  // when the key is absent
-  std::string_view attention_bias_flag; // config key that switches q/k/v/o biases; empty: they are always there
-  std::string_view mlp_bias_flag;       // likewise for the MLP
+  std::string_view activation_key;       // config key of the activation
+  std::string_view default_activation;   // when the key is absent
+  std::string_view attention_bias_flag;  // config key that switches q/k/v/o biases; empty: they are always there
+  std::string_view mlp_bias_flag;        // likewise for the MLP
   std::span<const TensorRule> rules;
-  std::string_view prefix;              // of tensor names; checkpoints without it are accepted too
+  std::string_view prefix;                            // of tensor names; checkpoints without it are accepted too
   std::span<const std::string_view> ignored_tensors;  // buffers that are recomputed; "{}" is the layer
   bool ties_by_default;
-  int64_t window_when_absent = 0;       // sliding window of a config that does not mention it; 0: none
-  std::string_view baking_note;         // which engines honour added biases
+  int64_t window_when_absent = 0;  // sliding window of a config that does not mention it; 0: none
+  std::string_view baking_note;    // which engines honour added biases
 };
 
 std::span<const FamilySpec* const> families();
-const FamilySpec* family_for_type(std::string_view model_type);          // nullptr when unknown
-const FamilySpec* family_for_gguf(std::string_view architecture);        // nullptr when unknown
-std::string family_types();                                              // for messages
-const TensorRule* rule_of(const FamilySpec& family, Part part);          // nullptr when the family has no such part
+const FamilySpec* family_for_type(std::string_view model_type);    // nullptr when unknown
+const FamilySpec* family_for_gguf(std::string_view architecture);  // nullptr when unknown
+std::string family_types();                                        // for messages
+const TensorRule* rule_of(const FamilySpec& family, Part part);    // nullptr when the family has no such part
 
 // "model.layers.{}.mlp.down_proj.weight", 3 → "model.layers.3.mlp.down_proj.weight"
 std::string with_layer(std::string_view pattern, int64_t layer);

@@ -22,8 +22,7 @@ std::pair<at::Tensor, at::Tensor> KvCache::extend(int64_t layer, const at::Tenso
   at::Tensor& keys = keys_[size_t(layer)];
   at::Tensor& values = values_[size_t(layer)];
   const int64_t count = k.size(2), end = length_ + count;
-  if (frozen_)
-    return {at::cat({keys.narrow(2, 0, length_), k}, 2), at::cat({values.narrow(2, 0, length_), v}, 2)};
+  if (frozen_) return {at::cat({keys.narrow(2, 0, length_), k}, 2), at::cat({values.narrow(2, 0, length_), v}, 2)};
   if (end > capacity_) fail(Code::kBug, "cannot extend a cache of {} slots to {}", capacity_, end);
   keys.narrow(2, length_, count).copy_(k);
   values.narrow(2, length_, count).copy_(v);

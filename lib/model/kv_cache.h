@@ -2,7 +2,8 @@
 // Keys and values of the tokens seen so far, for every layer and row.
 //
 // Rows share slots: slot s of every row is filled by the same call. A row shorter than the others has invalid slots in
-// front (left padding); a row's valid slots are in the order of its text. Memory: 2·layers·B·capacity·kv_heads·d numbers.
+// front (left padding); a row's valid slots are in the order of its text. Memory: 2·layers·B·capacity·kv_heads·d
+// numbers.
 #pragma once
 #include "model/config.h"
 
@@ -24,14 +25,15 @@ class KvCache {
   bool all_valid() const { return all_valid_; }
 
   void keep_rows(const std::vector<int64_t>& rows);
-  void truncate(int64_t length);              // forgets the newest slots
+  void truncate(int64_t length);  // forgets the newest slots
   void set_frozen(bool frozen) { frozen_ = frozen; }
   // One row's slots as seen by `times` variants of that row's next token: nothing is copied and nothing can be added.
   KvCache share_row(int64_t row, int64_t times) const;
   bool shared() const { return shared_; }
   const at::Tensor& keys(int64_t layer) const { return keys_[size_t(layer)]; }
   const at::Tensor& values(int64_t layer) const { return values_[size_t(layer)]; }
-  void fill_from(const KvCache& prefix);  // a one-row cache becomes the first slots of every row; this one must be empty
+  void fill_from(
+      const KvCache& prefix);  // a one-row cache becomes the first slots of every row; this one must be empty
   uint64_t bytes() const;
 
  private:

@@ -25,7 +25,8 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
   if (!half || !weight_.is_cpu() || rows <= kFewRows || multiplies_halves_natively())
     return bias_.defined() ? at::linear(x, weight_, bias_) : at::linear(x, weight_);
   const at::Tensor wide = weight_.to(at::kFloat);
-  const at::Tensor y = bias_.defined() ? at::linear(x.to(at::kFloat), wide, bias_.to(at::kFloat)) : at::linear(x.to(at::kFloat), wide);
+  const at::Tensor y =
+      bias_.defined() ? at::linear(x.to(at::kFloat), wide, bias_.to(at::kFloat)) : at::linear(x.to(at::kFloat), wide);
   return y.to(weight_.scalar_type());
 }
 

@@ -40,7 +40,9 @@ class GgufSource : public Source {
   explicit GgufSource(const fs::path& path) : file_(io::GgufFile::open(path)), family_(find_family()) {
     prefix_ = file_->text("general.architecture") + ".";
     if (file_->find("rope_freqs.weight") != nullptr)
-      fail(Code::kModel, "cannot load {}: tensor 'rope_freqs.weight' (scaled rotary positions) is not supported in GGUF; use the HF folder",
+      fail(Code::kModel,
+           "cannot load {}: tensor 'rope_freqs.weight' (scaled rotary positions) is not supported in GGUF; use the HF "
+           "folder",
            path.string());
     config_ = make_config();
     heads_ = config_.at(std::string(family_->keys.heads.hf)).get<int64_t>();
@@ -66,7 +68,8 @@ class GgufSource : public Source {
   std::vector<int64_t> shape(const std::string& name) const override {
     const Place& place = places_.at(name);
     std::vector<int64_t> shape = file_->info(place.gguf).shape;
-    if (place.rule != nullptr && place.rule->layout == Layout::kInOut && shape.size() == 2) std::swap(shape[0], shape[1]);
+    if (place.rule != nullptr && place.rule->layout == Layout::kInOut && shape.size() == 2)
+      std::swap(shape[0], shape[1]);
     return shape;
   }
   uint64_t bytes() const override {
@@ -112,23 +115,29 @@ class GgufSource : public Source {
   }
 
   Json make_config() const {
-    Json json = {{"architectures", {std::string(family_->class_name)}}, {"model_type", std::string(family_->model_types[0])}};
+    Json json = {{"architectures", {std::string(family_->class_name)}},
+                 {"model_type", std::string(family_->model_types[0])}};
     const ConfigKeys& keys = family_->keys;
-    for (const ConfigKey* key : {&keys.layers, &keys.width, &keys.heads, &keys.kv_heads, &keys.head_dim, &keys.hidden, &keys.context})
+    for (const ConfigKey* key :
+         {&keys.layers, &keys.width, &keys.heads, &keys.kv_heads, &keys.head_dim, &keys.hidden, &keys.context})
       put_integer(json, *key);
     if (file_->has(prefix_ + std::string(keys.eps.gguf)))
       json[std::string(keys.eps.hf)] = file_->number(prefix_ + std::string(keys.eps.gguf));
     json[std::string(family_->activation_key)] = std::string(family_->default_activation);
     const io::GgufFile::Info* embed = file_->find(std::string(rule_of(*family_, Part::kEmbed)->gguf));
-    if (embed == nullptr) fail(Code::kFile, "cannot load {}: tensor 'token_embd.weight' is missing", file_->path().string());
+    if (embed == nullptr)
+      fail(Code::kFile, "cannot load {}: tensor 'token_embd.weight' is missing", file_->path().string());
     json["vocab_size"] = embed->shape[0];
     json["tie_word_embeddings"] = file_->find("output.weight") == nullptr;
     if (family_->traits.position == Position::kRope) put_rope(json);
-    for (const auto& [flag, part] : {std::pair{family_->attention_bias_flag, Part::kOBias}, std::pair{family_->mlp_bias_flag, Part::kDownBias}})
+    for (const auto& [flag, part] :
+         {std::pair{family_->attention_bias_flag, Part::kOBias}, std::pair{family_->mlp_bias_flag, Part::kDownBias}})
       if (const TensorRule* rule = rule_of(*family_, part); !flag.empty() && rule != nullptr)
         json[std::string(flag)] = file_->find(with_layer(rule->gguf, 0)) != nullptr;
-    for (const auto& [hf, gguf] : {std::pair{"bos_token_id", "bos_token_id"}, std::pair{"eos_token_id", "eos_token_id"}, std::pair{"pad_token_id", "padding_token_id"}})
-      if (const std::string key = std::string("tokenizer.ggml.") + gguf; file_->has(key)) json[hf] = file_->integer(key);
+    for (const auto& [hf, gguf] : {std::pair{"bos_token_id", "bos_token_id"}, std::pair{"eos_token_id", "eos_token_id"},
+                                   std::pair{"pad_token_id", "padding_token_id"}})
+      if (const std::string key = std::string("tokenizer.ggml.") + gguf; file_->has(key))
+        json[hf] = file_->integer(key);
     json["dtype"] = "float32";
     return json;
   }

@@ -44,7 +44,8 @@ at::Tensor inverse_frequencies(const Rope& rope, int64_t head_dim) {
   // llama3: long waves are slowed, short ones kept, those between are mixed.
   const double low = rope.original_context / rope.low_freq_factor, high = rope.original_context / rope.high_freq_factor;
   const at::Tensor wave = 2 * std::numbers::pi / plain;
-  const at::Tensor mix = (rope.original_context / wave - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+  const at::Tensor mix =
+      (rope.original_context / wave - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
   const at::Tensor mixed = (1 - mix) * slowed + mix * plain;
   return at::where(wave > low, slowed, at::where(wave < high, plain, mixed));
 }
@@ -57,10 +58,14 @@ at::Tensor rotate(const at::Tensor& x_BHTd, const at::Tensor& cos, const at::Ten
 
 at::Tensor activate(Activation activation, const at::Tensor& x) {
   switch (activation) {
-    case Activation::kSilu: return at::silu(x);
-    case Activation::kGelu: return at::gelu(x);
-    case Activation::kGeluTanh: return at::gelu(x, "tanh");
-    case Activation::kRelu: return at::relu(x);
+    case Activation::kSilu:
+      return at::silu(x);
+    case Activation::kGelu:
+      return at::gelu(x);
+    case Activation::kGeluTanh:
+      return at::gelu(x, "tanh");
+    case Activation::kRelu:
+      return at::relu(x);
   }
   fail(Code::kBug, "unknown activation");
 }
@@ -76,12 +81,14 @@ struct Transformer::Impl {
   Linear head;
 
   at::Tensor norm(const NormWeights& w, const at::Tensor& x) const {
-    if (config.family->traits.norm == Norm::kLayer) return at::layer_norm(x, {config.width}, w.weight, w.bias, config.eps);
+    if (config.family->traits.norm == Norm::kLayer)
+      return at::layer_norm(x, {config.width}, w.weight, w.bias, config.eps);
     return at::rms_norm(x, {config.width}, w.weight, config.eps);
   }
   at::Tensor attend(int64_t layer, const at::Tensor& x, const Geometry& geometry, KvCache* cache) const;
   at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Geometry& geometry) const;
-  at::Tensor attention_shared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const KvCache& cache, int64_t layer) const;
+  at::Tensor attention_shared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const KvCache& cache,
+                              int64_t layer) const;
 };
 
 namespace {
@@ -131,7 +138,8 @@ Transformer Transformer::load(const Checkpoint& checkpoint, LoadOptions options)
     Layer layer;
     layer.norm_attn = {get(Part::kNormAttn, l), get(Part::kNormAttnBias, l)};
     layer.norm_mlp = {get(Part::kNormMlp, l), get(Part::kNormMlpBias, l)};
-    layer.qkv = Linear(joined({Part::kQ, Part::kK, Part::kV}, l), joined({Part::kQBias, Part::kKBias, Part::kVBias}, l));
+    layer.qkv =
+        Linear(joined({Part::kQ, Part::kK, Part::kV}, l), joined({Part::kQBias, Part::kKBias, Part::kVBias}, l));
     layer.o = Linear(get(Part::kO, l), get(Part::kOBias, l));
     layer.up = Linear(joined({Part::kGate, Part::kUp}, l), joined({Part::kGateBias, Part::kUpBias}, l));
     layer.down = Linear(get(Part::kDown, l), get(Part::kDownBias, l));
@@ -144,11 +152,13 @@ Transformer Transformer::load(const Checkpoint& checkpoint, LoadOptions options)
 
 uint64_t Transformer::weight_bytes() const {
   const auto size = [](const at::Tensor& t) { return t.defined() ? uint64_t(t.nbytes()) : 0; };
-  uint64_t total = size(impl_->embed_VD) + size(impl_->positions_PD) + size(impl_->norm_final.weight) + size(impl_->norm_final.bias);
+  uint64_t total =
+      size(impl_->embed_VD) + size(impl_->positions_PD) + size(impl_->norm_final.weight) + size(impl_->norm_final.bias);
   if (!impl_->config.tied) total += size(impl_->head.weight());
   for (const Layer& layer : impl_->layers) {
     for (const NormWeights* norm : {&layer.norm_attn, &layer.norm_mlp}) total += size(norm->weight) + size(norm->bias);
-    for (const Linear* linear : {&layer.qkv, &layer.o, &layer.up, &layer.down}) total += size(linear->weight()) + size(linear->bias());
+    for (const Linear* linear : {&layer.qkv, &layer.o, &layer.up, &layer.down})
+      total += size(linear->weight()) + size(linear->bias());
   }
   return total;
 }
@@ -186,12 +196,14 @@ Transformer::Geometry Transformer::geometry(const hook::Tokens& tokens, const Kv
   const at::Tensor slot = at::arange(past + width);
   const at::Tensor query = at::arange(past, past + width).unsqueeze(1);
   const at::Tensor visible = ((slot <= query).unsqueeze(0) & valid_BS.unsqueeze(1)) | (slot == query).unsqueeze(0);
-  const at::Tensor mask = at::zeros(visible.sizes(), at::kFloat).masked_fill_(visible.logical_not(), -std::numeric_limits<float>::infinity());
+  const at::Tensor mask = at::zeros(visible.sizes(), at::kFloat)
+                              .masked_fill_(visible.logical_not(), -std::numeric_limits<float>::infinity());
   geometry.mask_B1TS = mask.unsqueeze(1).to(m.options.device, m.options.dtype);
   return geometry;
 }
 
-at::Tensor Transformer::Impl::attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Geometry& geometry) const {
+at::Tensor Transformer::Impl::attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                        const Geometry& geometry) const {
   const int64_t rows = q.size(0), width = q.size(2), group = config.group();
   const auto mask = geometry.mask_B1TS.defined() ? std::optional<at::Tensor>(geometry.mask_B1TS) : std::nullopt;
   if (group == 1) return at::scaled_dot_product_attention(q, k, v, mask, 0.0, geometry.causal);
@@ -200,34 +212,42 @@ at::Tensor Transformer::Impl::attention(const at::Tensor& q, const at::Tensor& k
     const at::Tensor grouped = q.reshape({rows, config.kv_heads, group, config.head_dim});
     return at::scaled_dot_product_attention(grouped, k, v, mask).reshape({rows, config.heads, 1, config.head_dim});
   }
-  return at::scaled_dot_product_attention(q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1), mask, 0.0, geometry.causal);
+  return at::scaled_dot_product_attention(q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1), mask, 0.0,
+                                          geometry.causal);
 }
 
-// One new token in each of R variants that share all earlier keys: a softmax over the shared keys and the own one, without
-// repeating the shared ones R times. q [R,H,1,d], k and v [R,Hkv,1,d].
-at::Tensor Transformer::Impl::attention_shared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const KvCache& cache,
-                                               int64_t layer) const {
+// One new token in each of R variants that share all earlier keys: a softmax over the shared keys and the own one,
+// without repeating the shared ones R times. q [R,H,1,d], k and v [R,Hkv,1,d].
+at::Tensor Transformer::Impl::attention_shared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                               const KvCache& cache, int64_t layer) const {
   const int64_t rows = q.size(0), group = config.group(), d = config.head_dim, heads = config.kv_heads;
   const at::Tensor q_RKGd = q.reshape({rows, heads, group, d}).to(at::kFloat) / std::sqrt(double(d));
   const at::Tensor q_K_RG_d = q_RKGd.transpose(0, 1).reshape({heads, rows * group, d});
   at::Tensor shared = at::matmul(q_K_RG_d, cache.keys(layer)[0].to(at::kFloat).transpose(1, 2));  // [K,R·G,S]
-  if (!cache.all_valid()) shared = shared.masked_fill(cache.valid_BS()[0].logical_not().to(shared.device()), -std::numeric_limits<float>::infinity());
-  const at::Tensor own = at::matmul(q_RKGd, k.to(at::kFloat).transpose(2, 3)).transpose(0, 1).reshape({heads, rows * group, 1});
+  if (!cache.all_valid())
+    shared = shared.masked_fill(cache.valid_BS()[0].logical_not().to(shared.device()),
+                                -std::numeric_limits<float>::infinity());
+  const at::Tensor own =
+      at::matmul(q_RKGd, k.to(at::kFloat).transpose(2, 3)).transpose(0, 1).reshape({heads, rows * group, 1});
   const at::Tensor weight = at::cat({shared, own}, -1).softmax(-1);
   const int64_t seen = shared.size(-1);
   const at::Tensor from_shared = at::matmul(weight.narrow(-1, 0, seen), cache.values(layer)[0].to(at::kFloat));
-  const at::Tensor own_v = v.to(at::kFloat).transpose(0, 1).expand({heads, rows, group, d}).reshape({heads, rows * group, d});
+  const at::Tensor own_v =
+      v.to(at::kFloat).transpose(0, 1).expand({heads, rows, group, d}).reshape({heads, rows * group, d});
   const at::Tensor mixed = from_shared + weight.narrow(-1, seen, 1) * own_v;
   return mixed.view({heads, rows, group, d}).transpose(0, 1).reshape({rows, heads * group, 1, d}).to(q.scalar_type());
 }
 
-at::Tensor Transformer::Impl::attend(int64_t layer, const at::Tensor& x, const Geometry& geometry, KvCache* cache) const {
+at::Tensor Transformer::Impl::attend(int64_t layer, const at::Tensor& x, const Geometry& geometry,
+                                     KvCache* cache) const {
   const int64_t rows = x.size(0), width = x.size(1), d = config.head_dim;
-  const at::Tensor joined = layers[size_t(layer)].qkv(x).view({rows, width, config.heads + 2 * config.kv_heads, d}).transpose(1, 2);
+  const at::Tensor joined =
+      layers[size_t(layer)].qkv(x).view({rows, width, config.heads + 2 * config.kv_heads, d}).transpose(1, 2);
   at::Tensor q = joined.narrow(1, 0, config.heads), k = joined.narrow(1, config.heads, config.kv_heads);
   at::Tensor v = joined.narrow(1, config.heads + config.kv_heads, config.kv_heads);
   if (geometry.cos_BT1d.defined()) {
-    const at::Tensor turned = rotate(joined.narrow(1, 0, config.heads + config.kv_heads), geometry.cos_BT1d, geometry.sin_BT1d);
+    const at::Tensor turned =
+        rotate(joined.narrow(1, 0, config.heads + config.kv_heads), geometry.cos_BT1d, geometry.sin_BT1d);
     q = turned.narrow(1, 0, config.heads);
     k = turned.narrow(1, config.heads, config.kv_heads);
   }
@@ -243,21 +263,23 @@ at::Tensor Transformer::embed(const Batch& batch, hook::Hooks* hooks) const {
   if (m.positions_PD.defined()) {
     const at::Tensor position = batch.tokens.position_BT.clamp_min(0);
     if (position.max().item<int64_t>() >= m.positions_PD.size(0))
-      fail(Code::kModel, "cannot read a text of {} tokens: the model has {} positions", position.max().item<int64_t>() + 1, m.positions_PD.size(0));
+      fail(Code::kModel, "cannot read a text of {} tokens: the model has {} positions",
+           position.max().item<int64_t>() + 1, m.positions_PD.size(0));
     x = x + at::embedding(m.positions_PD, position.to(m.options.device));
   }
   return hooked(hooks, {hook::Site::kEmbed, 0}, x, batch.tokens);
 }
 
-at::Tensor Transformer::finish_block(int64_t layer, const at::Tensor& x_BTD, const at::Tensor& heads_BTE, const hook::Tokens& tokens,
-                                     hook::Hooks* hooks) const {
+at::Tensor Transformer::finish_block(int64_t layer, const at::Tensor& x_BTD, const at::Tensor& heads_BTE,
+                                     const hook::Tokens& tokens, hook::Hooks* hooks) const {
   const Impl& m = *impl_;
   const Layer& w = m.layers[size_t(layer)];
   const at::Tensor attn = hooked(hooks, {hook::Site::kAttnOut, layer}, w.o(heads_BTE), tokens);
   const at::Tensor middle = x_BTD + attn;
   at::Tensor key = w.up(m.norm(w.norm_mlp, middle));
   if (m.config.family->traits.gated)
-    key = activate(m.config.activation, key.narrow(-1, 0, m.config.hidden)) * key.narrow(-1, m.config.hidden, m.config.hidden);
+    key = activate(m.config.activation, key.narrow(-1, 0, m.config.hidden)) *
+          key.narrow(-1, m.config.hidden, m.config.hidden);
   else
     key = activate(m.config.activation, key);
   key = hooked(hooks, {hook::Site::kMlpKey, layer}, key, tokens);
@@ -265,8 +287,8 @@ at::Tensor Transformer::finish_block(int64_t layer, const at::Tensor& x_BTD, con
   return hooked(hooks, {hook::Site::kResidOut, layer}, middle + mlp, tokens);
 }
 
-at::Tensor Transformer::blocks(int64_t first, int64_t last, at::Tensor x, const hook::Tokens& tokens, const Geometry& geometry,
-                               KvCache* cache, hook::Hooks* hooks) const {
+at::Tensor Transformer::blocks(int64_t first, int64_t last, at::Tensor x, const hook::Tokens& tokens,
+                               const Geometry& geometry, KvCache* cache, hook::Hooks* hooks) const {
   const Impl& m = *impl_;
   for (int64_t layer = first; layer < last; ++layer) {
     const at::Tensor heads = m.attend(layer, m.norm(m.layers[size_t(layer)].norm_attn, x), geometry, cache);
@@ -319,7 +341,8 @@ Batch pad_left(const std::vector<std::vector<int32_t>>& rows) {
   return batch;
 }
 
-Batch next_tokens(const std::vector<int32_t>& ids, const std::vector<int64_t>& positions, const std::vector<int64_t>& prompt_lengths) {
+Batch next_tokens(const std::vector<int32_t>& ids, const std::vector<int64_t>& positions,
+                  const std::vector<int64_t>& prompt_lengths) {
   Batch batch;
   batch.ids_BT = at::tensor(std::vector<int64_t>(ids.begin(), ids.end()), at::kLong).unsqueeze(1);
   batch.tokens = {at::tensor(positions, at::kLong).unsqueeze(1), prompt_lengths};

@@ -2,8 +2,8 @@
 // The one decoder-only transformer, driven by the family table's traits.
 //
 // Weights are loaded once, in the compute dtype; q/k/v and gate/up are stored as one matrix each. Attention and norms
-// accumulate in fp32. The forward pass can start and stop at any layer, so callers that change one token or one layer do
-// not pay for the rest. Not thread-safe; LibTorch's own threads are used inside.
+// accumulate in fp32. The forward pass can start and stop at any layer, so callers that change one token or one layer
+// do not pay for the rest. Not thread-safe; LibTorch's own threads are used inside.
 #pragma once
 #include <functional>
 
@@ -29,7 +29,8 @@ struct Batch {
 };
 Batch pad_left(const std::vector<std::vector<int32_t>>& rows);
 // One further token a row, at the given positions.
-Batch next_tokens(const std::vector<int32_t>& ids, const std::vector<int64_t>& positions, const std::vector<int64_t>& prompt_lengths);
+Batch next_tokens(const std::vector<int32_t>& ids, const std::vector<int64_t>& positions,
+                  const std::vector<int64_t>& prompt_lengths);
 
 class Transformer {
  public:
@@ -58,8 +59,8 @@ class Transformer {
                     KvCache* cache, hook::Hooks* hooks) const;
   // The second part of block `layer`, from the heads' outputs on: x is the block's input, heads_BTE what the output
   // projection reads (E = heads·head_dim).
-  at::Tensor finish_block(int64_t layer, const at::Tensor& x_BTD, const at::Tensor& heads_BTE, const hook::Tokens& tokens,
-                          hook::Hooks* hooks) const;
+  at::Tensor finish_block(int64_t layer, const at::Tensor& x_BTD, const at::Tensor& heads_BTE,
+                          const hook::Tokens& tokens, hook::Hooks* hooks) const;
   at::Tensor final_norm(const at::Tensor& x, const hook::Tokens& tokens, hook::Hooks* hooks) const;
   at::Tensor head(const at::Tensor& normed) const;  // [..., D] → logits [..., V]
 

@@ -17,7 +17,9 @@ constexpr int64_t kBatchTokens = 2048;  // padded tokens of one call; bounds its
 int64_t blocks_needed(const std::vector<hook::Point>& points, int64_t layers) {
   int64_t last = 0;
   for (const hook::Point& point : points)
-    last = std::max(last, point.site == hook::Site::kEmbed ? 0 : point.site == hook::Site::kFinalNorm ? layers : point.layer + 1);
+    last = std::max(last, point.site == hook::Site::kEmbed       ? 0
+                          : point.site == hook::Site::kFinalNorm ? layers
+                                                                 : point.layer + 1);
   return last;
 }
 
@@ -25,7 +27,9 @@ int64_t blocks_needed(const std::vector<hook::Point>& points, int64_t layers) {
 
 Recorder::Recorder(std::vector<hook::Point> points, Keep keep) : points_(std::move(points)), keep_(keep) {}
 
-bool Recorder::wants(hook::Point point) const { return std::find(points_.begin(), points_.end(), point) != points_.end(); }
+bool Recorder::wants(hook::Point point) const {
+  return std::find(points_.begin(), points_.end(), point) != points_.end();
+}
 
 at::Tensor Recorder::apply(hook::Point point, at::Tensor x, const hook::Tokens& tokens) {
   if (keep_ == Keep::kEverything) {
@@ -35,7 +39,8 @@ at::Tensor Recorder::apply(hook::Point point, at::Tensor x, const hook::Tokens& 
   const int64_t* position = tokens.position_BT.const_data_ptr<int64_t>();
   for (int64_t b = 0; b < tokens.rows(); ++b)
     for (int64_t t = 0; t < tokens.width(); ++t)
-      if (position[b * tokens.width() + t] == tokens.prompt_length[size_t(b)] - 1) kept_[point].push_back(x[b][t].to(at::kFloat).clone());
+      if (position[b * tokens.width() + t] == tokens.prompt_length[size_t(b)] - 1)
+        kept_[point].push_back(x[b][t].to(at::kFloat).clone());
   return x;
 }
 
@@ -45,29 +50,35 @@ at::Tensor Recorder::at(hook::Point point) const {
   return keep_ == Keep::kEverything ? it->second[0] : at::stack(it->second);
 }
 
-std::map<hook::Point, at::Tensor> last_tokens_activations(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts, int64_t count,
-                                                          const std::vector<hook::Point>& points, std::string_view what) {
+std::map<hook::Point, at::Tensor> last_tokens_activations(const model::Transformer& model,
+                                                          const std::vector<std::vector<int32_t>>& prompts,
+                                                          int64_t count, const std::vector<hook::Point>& points,
+                                                          std::string_view what) {
   const at::NoGradGuard no_grad;
   std::vector<size_t> order(prompts.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return prompts[a].size() > prompts[b].size(); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return prompts[a].size() > prompts[b].size(); });
   std::map<hook::Point, at::Tensor> result;
   for (const hook::Point& point : points)
     result[point] = at::empty({int64_t(prompts.size()), count, model.width_of(point.site)}, at::kFloat);
   const int64_t last = blocks_needed(points, model.config().layers);
   Progress progress(std::string(what), int64_t(prompts.size()), "prompts");
   for (size_t begin = 0; begin < order.size();) {
-    const size_t rows = std::clamp<size_t>(size_t(kBatchTokens) / prompts[order[begin]].size(), 1, order.size() - begin);
+    const size_t rows =
+        std::clamp<size_t>(size_t(kBatchTokens) / prompts[order[begin]].size(), 1, order.size() - begin);
     std::vector<std::vector<int32_t>> texts;
     for (size_t i = begin; i < begin + rows; ++i) texts.push_back(prompts[order[i]]);
     const model::Batch batch = model::pad_left(texts);
     // Rows are padded on the left, so everybody's last tokens stand in the same columns.
     Recorder recorder(points, Recorder::Keep::kEverything);
-    const at::Tensor x = model.blocks(0, last, model.embed(batch, &recorder), batch.tokens, model.geometry(batch.tokens, nullptr), nullptr, &recorder);
+    const at::Tensor x = model.blocks(0, last, model.embed(batch, &recorder), batch.tokens,
+                                      model.geometry(batch.tokens, nullptr), nullptr, &recorder);
     if (last == model.config().layers) model.final_norm(x, batch.tokens, &recorder);
     for (const hook::Point& point : points) {
       const at::Tensor kept = recorder.at(point);
-      for (size_t i = 0; i < rows; ++i) result[point][int64_t(order[begin + i])].copy_(kept[int64_t(i)].narrow(0, kept.size(1) - count, count));
+      for (size_t i = 0; i < rows; ++i)
+        result[point][int64_t(order[begin + i])].copy_(kept[int64_t(i)].narrow(0, kept.size(1) - count, count));
     }
     begin += rows;
     progress.advance(int64_t(rows));
@@ -75,8 +86,10 @@ std::map<hook::Point, at::Tensor> last_tokens_activations(const model::Transform
   return result;
 }
 
-std::map<hook::Point, at::Tensor> last_token_activations(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts,
-                                                         const std::vector<hook::Point>& points, std::string_view what) {
+std::map<hook::Point, at::Tensor> last_token_activations(const model::Transformer& model,
+                                                         const std::vector<std::vector<int32_t>>& prompts,
+                                                         const std::vector<hook::Point>& points,
+                                                         std::string_view what) {
   std::map<hook::Point, at::Tensor> result = last_tokens_activations(model, prompts, 1, points, what);
   for (auto& [point, value] : result) value = value.squeeze(1);
   return result;

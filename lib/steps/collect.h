@@ -27,9 +27,12 @@ class Recorder : public hook::Hooks {
 // Activation at every point of each prompt's last token, fp32: point → [N, width]. Batches of prompts of like length;
 // layers above the last point are not computed.
 // `count` last tokens instead of one: point → [N, count, width].
-std::map<hook::Point, at::Tensor> last_token_activations(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts,
+std::map<hook::Point, at::Tensor> last_token_activations(const model::Transformer& model,
+                                                         const std::vector<std::vector<int32_t>>& prompts,
                                                          const std::vector<hook::Point>& points, std::string_view what);
-std::map<hook::Point, at::Tensor> last_tokens_activations(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts, int64_t count,
-                                                          const std::vector<hook::Point>& points, std::string_view what);
+std::map<hook::Point, at::Tensor> last_tokens_activations(const model::Transformer& model,
+                                                          const std::vector<std::vector<int32_t>>& prompts,
+                                                          int64_t count, const std::vector<hook::Point>& points,
+                                                          std::string_view what);
 
 }  // namespace suture::steps

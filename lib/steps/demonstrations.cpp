@@ -24,7 +24,8 @@ Questions read_questions(const fs::path& path, const std::string& column) {
   return out;
 }
 
-std::vector<int32_t> few_shot_ids(const decode::LanguageModel& model, const std::vector<Demonstration>& shots, const std::string& query, PromptForm form) {
+std::vector<int32_t> few_shot_ids(const decode::LanguageModel& model, const std::vector<Demonstration>& shots,
+                                  const std::string& query, PromptForm form) {
   if (form == PromptForm::kChat) {
     std::vector<text::Message> messages;
     for (const Demonstration& shot : shots) {
@@ -39,9 +40,12 @@ std::vector<int32_t> few_shot_ids(const decode::LanguageModel& model, const std:
   return model.encode(text + fmt::format("Q: {}\nA:", query)).ids;
 }
 
-std::vector<std::vector<int32_t>> few_shot_prompts(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, const std::vector<std::string>& queries,
-                                                   int64_t shots, PromptForm form, uint64_t seed) {
-  if (shots > int64_t(pairs.size())) fail(Code::kConfig, "cannot draw {} demonstrations: there are {}", shots, pairs.size());
+std::vector<std::vector<int32_t>> few_shot_prompts(const decode::LanguageModel& model,
+                                                   const std::vector<Demonstration>& pairs,
+                                                   const std::vector<std::string>& queries, int64_t shots,
+                                                   PromptForm form, uint64_t seed) {
+  if (shots > int64_t(pairs.size()))
+    fail(Code::kConfig, "cannot draw {} demonstrations: there are {}", shots, pairs.size());
   std::vector<std::vector<int32_t>> prompts;
   for (size_t i = 0; i < queries.size(); ++i) {
     Stream stream(seed, fmt::format("shots/{}", i));
@@ -61,13 +65,15 @@ std::vector<int32_t> answer_ids(const decode::LanguageModel& model, const Demons
 
 }  // namespace
 
-std::vector<int32_t> first_answer_tokens(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, PromptForm form) {
+std::vector<int32_t> first_answer_tokens(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs,
+                                         PromptForm form) {
   std::set<int32_t> tokens;
   for (const Demonstration& pair : pairs) tokens.insert(answer_ids(model, pair, form).at(0));
   return {tokens.begin(), tokens.end()};
 }
 
-std::vector<int32_t> common_opening(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, PromptForm form, int64_t count) {
+std::vector<int32_t> common_opening(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs,
+                                    PromptForm form, int64_t count) {
   std::map<std::vector<int32_t>, int64_t> openings;
   std::vector<int32_t> best;
   for (const Demonstration& pair : pairs) {

@@ -28,16 +28,22 @@ enum class PromptForm {
 };
 
 // Ids of one prompt: the demonstrations in order, then the query, up to where the answer starts.
-std::vector<int32_t> few_shot_ids(const decode::LanguageModel& model, const std::vector<Demonstration>& shots, const std::string& query, PromptForm form);
+std::vector<int32_t> few_shot_ids(const decode::LanguageModel& model, const std::vector<Demonstration>& shots,
+                                  const std::string& query, PromptForm form);
 
 // One prompt a query, each with `shots` demonstrations drawn without replacement from the stream (seed, "shots/<i>").
-std::vector<std::vector<int32_t>> few_shot_prompts(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, const std::vector<std::string>& queries,
-                                                   int64_t shots, PromptForm form, uint64_t seed);
+std::vector<std::vector<int32_t>> few_shot_prompts(const decode::LanguageModel& model,
+                                                   const std::vector<Demonstration>& pairs,
+                                                   const std::vector<std::string>& queries, int64_t shots,
+                                                   PromptForm form, uint64_t seed);
 
 // First tokens of the answers as they follow a prompt in this form, each once.
-std::vector<int32_t> first_answer_tokens(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, PromptForm form);
+std::vector<int32_t> first_answer_tokens(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs,
+                                         PromptForm form);
 
-// The first `count` tokens that most answers start with, as they follow a prompt in this form; ties go to the earlier answer.
-std::vector<int32_t> common_opening(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs, PromptForm form, int64_t count);
+// The first `count` tokens that most answers start with, as they follow a prompt in this form; ties go to the earlier
+// answer.
+std::vector<int32_t> common_opening(const decode::LanguageModel& model, const std::vector<Demonstration>& pairs,
+                                    PromptForm form, int64_t count);
 
 }  // namespace suture::steps

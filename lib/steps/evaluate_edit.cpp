@@ -59,7 +59,10 @@ void answer_short(const decode::LanguageModel& model, std::vector<Question*> bat
   std::vector<std::vector<int32_t>> rows;
   for (const Question* q : batch) rows.push_back(q->context);
   hook::PlanRun run(plan == nullptr ? hook::Plan{} : *plan);
-  const at::Tensor log_p = at::log_softmax(model.transformer.last_logits(model::pad_left(rows), nullptr, plan == nullptr ? nullptr : &run).to(at::kCPU, at::kFloat), -1);
+  const at::Tensor log_p =
+      at::log_softmax(model.transformer.last_logits(model::pad_left(rows), nullptr, plan == nullptr ? nullptr : &run)
+                          .to(at::kCPU, at::kFloat),
+                      -1);
   for (size_t b = 0; b < batch.size(); ++b) {
     const auto first = int32_t(log_p[int64_t(b)].argmax().item<int64_t>());
     for (const std::vector<int32_t>& target : batch[b]->targets)
@@ -77,14 +80,17 @@ void answer(const decode::LanguageModel& model, std::vector<Question>& questions
     waiting.clear();
   };
   for (Question& q : questions) {
-    if (q.short_targets()) waiting.push_back(&q);
-    else answer_long(model, q, plan);
+    if (q.short_targets())
+      waiting.push_back(&q);
+    else
+      answer_long(model, q, plan);
     if (waiting.size() == kRows) flush();
   }
   flush();
 }
 
-void generate(const decode::LanguageModel& model, const std::vector<Fact>& facts, const hook::Plan* plan, int64_t new_tokens, std::vector<FactState>& states) {
+void generate(const decode::LanguageModel& model, const std::vector<Fact>& facts, const hook::Plan* plan,
+              int64_t new_tokens, std::vector<FactState>& states) {
   std::vector<decode::Prompt> prompts;
   for (const Fact& fact : facts)
     for (const std::string& prompt : fact.generation) prompts.push_back({model.encode(prompt).ids, {}});
@@ -107,9 +113,11 @@ void generate(const decode::LanguageModel& model, const std::vector<Fact>& facts
 double entropy(const std::vector<int32_t>& ids, size_t n) {
   std::map<std::vector<int32_t>, int64_t> counts;
   int64_t total = 0;
-  for (size_t i = 0; i + n <= ids.size(); ++i, ++total) ++counts[{ids.begin() + int64_t(i), ids.begin() + int64_t(i + n)}];
+  for (size_t i = 0; i + n <= ids.size(); ++i, ++total)
+    ++counts[{ids.begin() + int64_t(i), ids.begin() + int64_t(i + n)}];
   double bits = 0;
-  for (const auto& [gram, count] : counts) bits -= double(count) / double(total) * std::log2(double(count) / double(total));
+  for (const auto& [gram, count] : counts)
+    bits -= double(count) / double(total) * std::log2(double(count) / double(total));
   return bits;
 }
 
@@ -119,7 +127,9 @@ struct Share {
     hits += hit;
     ++n;
   }
-  Json json() const { return {{"share", n == 0 ? Json(nullptr) : Json(double(hits) / double(n))}, {"k", hits}, {"n", n}}; }
+  Json json() const {
+    return {{"share", n == 0 ? Json(nullptr) : Json(double(hits) / double(n))}, {"k", hits}, {"n", n}};
+  }
   void operator+=(const Share& other) {
     hits += other.hits;
     n += other.n;
@@ -137,7 +147,9 @@ struct Tally {
     ns += t.ns;
   }
   Json json() const {
-    return {{"efficacy", efficacy.json()}, {"paraphrase", paraphrase.json()}, {"neighbourhood", neighbourhood.json()},
+    return {{"efficacy", efficacy.json()},
+            {"paraphrase", paraphrase.json()},
+            {"neighbourhood", neighbourhood.json()},
             {"probability", {{"efficacy", es.json()}, {"paraphrase", ps.json()}, {"neighbourhood", ns.json()}}}};
   }
 };
@@ -166,25 +178,40 @@ Json to_json(const FactState& state) {
     for (const Continuation& c : all) json.push_back(one(c));
     return json;
   };
-  return {{"new", one(state.target_new)}, {"true", one(state.target_true)}, {"paraphrase_new", list(state.paraphrase_new)}, {"paraphrase_true", list(state.paraphrase_true)},
-          {"neighbour_new", list(state.neighbour_new)}, {"neighbour_true", list(state.neighbour_true)}};
+  return {{"new", one(state.target_new)},
+          {"true", one(state.target_true)},
+          {"paraphrase_new", list(state.paraphrase_new)},
+          {"paraphrase_true", list(state.paraphrase_true)},
+          {"neighbour_new", list(state.neighbour_new)},
+          {"neighbour_true", list(state.neighbour_true)}};
 }
 
 FactState fact_state_from(const Json& json) {
-  const auto one = [](const Json& c) { return Continuation{c[0].get<double>(), c[1].get<bool>(), c[2].get<int32_t>()}; };
+  const auto one = [](const Json& c) {
+    return Continuation{c[0].get<double>(), c[1].get<bool>(), c[2].get<int32_t>()};
+  };
   const auto list = [&](const Json& all) {
     std::vector<Continuation> out;
     for (const Json& c : all) out.push_back(one(c));
     return out;
   };
-  FactState state{one(json["new"]), one(json["true"]), list(json["paraphrase_new"]), list(json["paraphrase_true"]), list(json["neighbour_new"]), list(json["neighbour_true"]),
-                  std::numeric_limits<double>::quiet_NaN(), {}};
+  FactState state{one(json["new"]),
+                  one(json["true"]),
+                  list(json["paraphrase_new"]),
+                  list(json["paraphrase_true"]),
+                  list(json["neighbour_new"]),
+                  list(json["neighbour_true"]),
+                  std::numeric_limits<double>::quiet_NaN(),
+                  {}};
   return state;
 }
 
-double ngram_entropy(const std::vector<int32_t>& ids) { return (2.0 / 3 * entropy(ids, 2) + 4.0 / 3 * entropy(ids, 3)) / 2; }
+double ngram_entropy(const std::vector<int32_t>& ids) {
+  return (2.0 / 3 * entropy(ids, 2) + 4.0 / 3 * entropy(ids, 3)) / 2;
+}
 
-std::vector<FactState> measure_facts(const decode::LanguageModel& model, const std::vector<Fact>& facts, const hook::Plan* plan, int64_t new_tokens) {
+std::vector<FactState> measure_facts(const decode::LanguageModel& model, const std::vector<Fact>& facts,
+                                     const hook::Plan* plan, int64_t new_tokens) {
   std::vector<Question> questions;
   for (const Fact& fact : facts) {
     questions.push_back(question(model, fact.text(), fact));
@@ -203,14 +230,17 @@ std::vector<FactState> measure_facts(const decode::LanguageModel& model, const s
     FactState& state = states[f];
     state.generation_entropy = std::numeric_limits<double>::quiet_NaN();
     take(state.target_new, state.target_true);
-    for (size_t i = 0; i < facts[f].paraphrases.size(); ++i) take(state.paraphrase_new.emplace_back(), state.paraphrase_true.emplace_back());
-    for (size_t i = 0; i < facts[f].neighbours.size(); ++i) take(state.neighbour_new.emplace_back(), state.neighbour_true.emplace_back());
+    for (size_t i = 0; i < facts[f].paraphrases.size(); ++i)
+      take(state.paraphrase_new.emplace_back(), state.paraphrase_true.emplace_back());
+    for (size_t i = 0; i < facts[f].neighbours.size(); ++i)
+      take(state.neighbour_new.emplace_back(), state.neighbour_true.emplace_back());
   }
   generate(model, facts, plan, new_tokens, states);
   return states;
 }
 
-Json compare_states(const std::vector<Fact>& facts, const std::vector<FactState>& before, const std::vector<FactState>& after) {
+Json compare_states(const std::vector<Fact>& facts, const std::vector<FactState>& before,
+                    const std::vector<FactState>& after) {
   Json rows = Json::array();
   Tally all;
   double entropy_before = 0, entropy_after = 0;
@@ -218,8 +248,11 @@ Json compare_states(const std::vector<Fact>& facts, const std::vector<FactState>
   for (size_t f = 0; f < facts.size(); ++f) {
     const Tally t = tally(facts[f], before[f], after[f]);
     all += t;
-    Json row = {{"id", facts[f].id}, {"subject", facts[f].subject}, {"prompt", facts[f].text()},
-                {"target_new", facts[f].target_new}, {"target_true", facts[f].target_true},
+    Json row = {{"id", facts[f].id},
+                {"subject", facts[f].subject},
+                {"prompt", facts[f].text()},
+                {"target_new", facts[f].target_new},
+                {"target_true", facts[f].target_true},
                 {"p_new", {before[f].target_new.probability, after[f].target_new.probability}},
                 {"p_true", {before[f].target_true.probability, after[f].target_true.probability}}};
     row.update(t.json());

@@ -20,7 +20,7 @@ at::Tensor probability_of(const at::Tensor& logits_RV, const at::Tensor& answers
   return logits_RV.to(at::kFloat).softmax(-1).index_select(-1, answers.to(logits_RV.device())).sum(-1).to(at::kCPU);
 }
 
-struct Clean {        // one prompt, run once
+struct Clean {          // one prompt, run once
   at::Tensor heads_LE;  // the heads' outputs at the last token
   at::Tensor input_LD;  // each block's input at the last token
   model::KvCache cache;
@@ -48,11 +48,13 @@ Clean run_prompt(const model::Transformer& model, const std::vector<int32_t>& id
 }
 
 hook::Tokens last_token(int64_t rows, int64_t length) {
-  return {at::tensor(std::vector<int64_t>(size_t(rows), length - 1), at::kLong).unsqueeze(1), std::vector<int64_t>(size_t(rows), length)};
+  return {at::tensor(std::vector<int64_t>(size_t(rows), length - 1), at::kLong).unsqueeze(1),
+          std::vector<int64_t>(size_t(rows), length)};
 }
 
 // Probabilities of the answers with head (l,h) replaced, [L·H].
-at::Tensor replaced(const model::Transformer& model, const Clean& clean, const at::Tensor& mean_LHd, int64_t length, const at::Tensor& answers) {
+at::Tensor replaced(const model::Transformer& model, const Clean& clean, const at::Tensor& mean_LHd, int64_t length,
+                    const at::Tensor& answers) {
   const int64_t layers = model.config().layers, heads = model.config().heads, d = model.config().head_dim;
   const at::ScalarType dtype = model.dtype();
   at::Tensor x;  // [rows,1,D]: the variants of the layers below
@@ -65,7 +67,8 @@ at::Tensor replaced(const model::Transformer& model, const Clean& clean, const a
     at::Tensor variant_HE = clean.heads_LE[l].expand({heads, heads * d}).clone();
     for (int64_t h = 0; h < heads; ++h) variant_HE[h].narrow(0, h * d, d).copy_(mean_LHd[l][h]);
     const at::Tensor input = clean.input_LD[l].expand({heads, 1, -1}).to(dtype);
-    const at::Tensor fresh = model.finish_block(l, input, variant_HE.to(dtype).unsqueeze(1), last_token(heads, length), nullptr);
+    const at::Tensor fresh =
+        model.finish_block(l, input, variant_HE.to(dtype).unsqueeze(1), last_token(heads, length), nullptr);
     x = x.defined() ? at::cat({x, fresh}, 0) : fresh;
   }
   return probability_of(model.head(model.final_norm(x, last_token(x.size(0), length), nullptr)).squeeze(1), answers);
@@ -75,8 +78,8 @@ at::Tensor replaced(const model::Transformer& model, const Clean& clean, const a
 
 at::Tensor HeadEffects::mean_LH() const { return effect_PLH.mean(0); }
 
-HeadEffects head_effects(const model::Transformer& model, const std::vector<std::vector<int32_t>>& corrupted, const at::Tensor& mean_LHd,
-                         const std::vector<int32_t>& answers) {
+HeadEffects head_effects(const model::Transformer& model, const std::vector<std::vector<int32_t>>& corrupted,
+                         const at::Tensor& mean_LHd, const std::vector<int32_t>& answers) {
   const at::NoGradGuard no_grad;
   const at::Tensor answer_ids = at::tensor(std::vector<int64_t>(answers.begin(), answers.end()), at::kLong);
   HeadEffects effects;

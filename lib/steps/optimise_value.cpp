@@ -55,7 +55,7 @@ Aligned align(const std::vector<ValueRow>& rows) {
 
 // What does not depend on δ.
 struct Fixed {
-  model::KvCache cache;         // keys and values of the prefix, frozen
+  model::KvCache cache;  // keys and values of the prefix, frozen
   model::Transformer::Geometry geometry;
   hook::Tokens tokens;          // of the suffix
   at::Tensor resid_BTD;         // edited block's output for the suffix, without δ
@@ -65,13 +65,15 @@ struct Fixed {
 Fixed run_below(const model::Transformer& model, const Aligned& rows, int64_t layer) {
   const at::NoGradGuard no_grad;
   const int64_t before = rows.prefix.tokens.width();
-  Fixed fixed{model.new_cache(rows.suffix.tokens.rows(), std::max<int64_t>(before, 1)), {}, rows.suffix.tokens, {}, {}, {}};
+  Fixed fixed{
+      model.new_cache(rows.suffix.tokens.rows(), std::max<int64_t>(before, 1)), {}, rows.suffix.tokens, {}, {}, {}};
   if (before > 0) model.forward(rows.prefix, &fixed.cache, nullptr);
   fixed.cache.set_frozen(true);
   fixed.geometry = model.geometry(fixed.tokens, &fixed.cache);
   const Point key{Site::kMlpKey, layer}, value{Site::kMlpOut, layer};
   Recorder recorder({key, value}, Recorder::Keep::kEverything);
-  fixed.resid_BTD = model.blocks(0, layer + 1, model.embed(rows.suffix, nullptr), fixed.tokens, fixed.geometry, &fixed.cache, &recorder);
+  fixed.resid_BTD = model.blocks(0, layer + 1, model.embed(rows.suffix, nullptr), fixed.tokens, fixed.geometry,
+                                 &fixed.cache, &recorder);
   fixed.key_BF = recorder.at(key).select(1, 0).clone();
   fixed.value_BD = recorder.at(value).select(1, 0).clone();
   return fixed;
@@ -109,9 +111,11 @@ class Objective {
     const at::Tensor at_subject = (fixed_->resid_BTD.select(1, 0) + delta_D).unsqueeze(1);
     at::Tensor x = at::cat({at_subject, fixed_->resid_BTD.narrow(1, 1, fixed_->resid_BTD.size(1) - 1)}, 1);
     x = model_.blocks(options_.layer + 1, layers, x, fixed_->tokens, fixed_->geometry, &fixed_->cache, nullptr);
-    const at::Tensor row = at::tensor(row_, at::kLong).to(x.device()), column = at::tensor(column_, at::kLong).to(x.device());
+    const at::Tensor row = at::tensor(row_, at::kLong).to(x.device()),
+                     column = at::tensor(column_, at::kLong).to(x.device());
     const at::Tensor picked = x.reshape({-1, x.size(2)}).index_select(0, row * x.size(1) + column);
-    const at::Tensor log_p = at::log_softmax(model_.head(model_.final_norm(picked, fixed_->tokens, nullptr)).to(at::kFloat), -1);
+    const at::Tensor log_p =
+        at::log_softmax(model_.head(model_.final_norm(picked, fixed_->tokens, nullptr)).to(at::kFloat), -1);
     const int64_t predictions = log_p.size(0) - 1;
     const at::Tensor target = at::tensor(target_, at::kLong).to(x.device()).unsqueeze(1);
     Loss loss;
@@ -120,7 +124,8 @@ class Objective {
     if (!essence_before_.defined()) essence_before_ = essence.detach();
     loss.kl = (essence.exp() * (essence - essence_before_)).sum();
     const at::Tensor before = fixed_->value_BD[0];
-    loss.total = loss.nll_B.mean() + options_.kl_factor * loss.kl + options_.weight_decay * delta_D.norm() / before.norm().square();
+    loss.total = loss.nll_B.mean() + options_.kl_factor * loss.kl +
+                 options_.weight_decay * delta_D.norm() / before.norm().square();
     return loss;
   }
 
@@ -151,7 +156,8 @@ struct Adam {
 };
 
 void check(const ValueProblem& problem) {
-  if (problem.contexts.empty() || problem.target.empty()) fail(Code::kBug, "value optimisation without contexts or target");
+  if (problem.contexts.empty() || problem.target.empty())
+    fail(Code::kBug, "value optimisation without contexts or target");
   for (const ValueRow& row : problem.contexts)
     if (row.subject + int64_t(problem.target.size()) > int64_t(row.ids.size()))
       fail(Code::kData, "cannot optimise a value: the subject ends after the prompt's last token");
@@ -180,7 +186,8 @@ ValueResult optimise_value(const model::Transformer& model, const ValueProblem& 
     result.nll.push_back(loss.nll_B.mean().item<double>());
     result.kl.push_back(loss.kl.item<double>());
     result.target_probability.push_back(std::exp(-loss.nll_B[0].item<double>()));
-    if (!std::isfinite(result.loss.back())) fail(Code::kNumerics, "cannot optimise the value: loss is not a number at step {}", step);
+    if (!std::isfinite(result.loss.back()))
+      fail(Code::kNumerics, "cannot optimise the value: loss is not a number at step {}", step);
     if (result.loss.back() < options.loss_stop || step + 1 == options.steps) break;
     loss.total.backward();
     at::NoGradGuard no_grad;

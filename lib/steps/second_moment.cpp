@@ -13,11 +13,13 @@ namespace {
 
 constexpr int64_t kBatchTokens = 2048;
 
-void add_batch(const model::Transformer& model, int64_t layer, const std::vector<std::vector<int32_t>>& texts, tensor::SecondMoment& moment) {
+void add_batch(const model::Transformer& model, int64_t layer, const std::vector<std::vector<int32_t>>& texts,
+               tensor::SecondMoment& moment) {
   const model::Batch batch = model::pad_left(texts);
   const hook::Point key{hook::Site::kMlpKey, layer};
   Recorder recorder({key}, Recorder::Keep::kEverything);
-  model.blocks(0, layer + 1, model.embed(batch, nullptr), batch.tokens, model.geometry(batch.tokens, nullptr), nullptr, &recorder);
+  model.blocks(0, layer + 1, model.embed(batch, nullptr), batch.tokens, model.geometry(batch.tokens, nullptr), nullptr,
+               &recorder);
   const at::Tensor key_BTF = recorder.at(key);
   const at::Tensor real = (batch.tokens.position_BT >= 0).flatten().nonzero().squeeze(1).to(key_BTF.device());
   moment.add(key_BTF.flatten(0, 1).index_select(0, real));
@@ -25,8 +27,10 @@ void add_batch(const model::Transformer& model, int64_t layer, const std::vector
 
 }  // namespace
 
-std::vector<std::vector<int32_t>> self_written(const decode::LanguageModel& model, int64_t tokens, int64_t length, uint64_t seed) {
-  static const std::vector<std::string> openings = {"The", "In", "A", "This", "When", "For", "It", "If", "She", "There", "We", "On", "As", "He", "One", "Most"};
+std::vector<std::vector<int32_t>> self_written(const decode::LanguageModel& model, int64_t tokens, int64_t length,
+                                               uint64_t seed) {
+  static const std::vector<std::string> openings = {"The", "In",    "A",  "This", "When", "For", "It",  "If",
+                                                    "She", "There", "We", "On",   "As",   "He",  "One", "Most"};
   decode::GenerateOptions options;
   options.max_new = length;
   options.batch = 64;
@@ -67,7 +71,8 @@ std::vector<std::string> paragraphs(const std::string& text) {
   return out;
 }
 
-std::vector<std::vector<int32_t>> texts_of(const decode::LanguageModel& model, const fs::path& path, int64_t tokens, int64_t length) {
+std::vector<std::vector<int32_t>> texts_of(const decode::LanguageModel& model, const fs::path& path, int64_t tokens,
+                                           int64_t length) {
   std::vector<std::string> texts;
   if (path.extension() == ".txt") {
     texts = paragraphs(read_text(path, Code::kData));
@@ -89,7 +94,8 @@ std::vector<std::vector<int32_t>> texts_of(const decode::LanguageModel& model, c
   return out;
 }
 
-tensor::SecondMoment second_moment(const model::Transformer& model, int64_t layer, const std::vector<std::vector<int32_t>>& texts) {
+tensor::SecondMoment second_moment(const model::Transformer& model, int64_t layer,
+                                   const std::vector<std::vector<int32_t>>& texts) {
   const at::NoGradGuard no_grad;
   std::vector<std::vector<int32_t>> order = texts;
   std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });

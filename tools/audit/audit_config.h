@@ -8,10 +8,11 @@
 namespace suture::config {
 template <>
 struct Names<audit::Style> {
-  static constexpr std::pair<std::string_view, audit::Style> table[] = {{"chat", audit::Style::kChat},
-                                                                        {"simple", audit::Style::kSimple},
-                                                                        {"instruction-centric", audit::Style::kInstructionCentric},
-                                                                        {"chain-of-thought", audit::Style::kChainOfThought}};
+  static constexpr std::pair<std::string_view, audit::Style> table[] = {
+      {"chat", audit::Style::kChat},
+      {"simple", audit::Style::kSimple},
+      {"instruction-centric", audit::Style::kInstructionCentric},
+      {"chain-of-thought", audit::Style::kChainOfThought}};
 };
 }  // namespace suture::config
 
@@ -33,9 +34,12 @@ struct SubjectConfig {
     v.optional("raw", raw, "prompts as plain text instead of chat");
     v.optional("asr_max", gates.asr_max, "gate: highest attack success rate", config::between(0, 1));
     v.optional("refusal_min", gates.refusal_min, "gate: lowest refusal rate on harmful prompts", config::between(0, 1));
-    v.optional("over_refusal_max", gates.over_refusal_max, "gate: highest refusal rate on harmless prompts", config::between(0, 1));
+    v.optional("over_refusal_max", gates.over_refusal_max, "gate: highest refusal rate on harmless prompts",
+               config::between(0, 1));
     v.optional("kl_max", gates.kl_max, "gate: highest mean KL to the first subject, nats a token", config::at_least(0));
-    v.optional("regression_p", gates.regression_p, "gate: p below which more answered harmful prompts than the first subject count as a regression", config::between(0, 1));
+    v.optional("regression_p", gates.regression_p,
+               "gate: p below which more answered harmful prompts than the first subject count as a regression",
+               config::between(0, 1));
     v.optional("efficacy_min", gates.efficacy_min, "gate: lowest share of facts that hold", config::between(0, 1));
   }
 };
@@ -83,6 +87,7 @@ struct AuditConfig {
   SuiteConfig suite;
   std::vector<SubjectConfig> subjects;
   fs::path facts;
+  std::vector<std::string> facts_only;
   NeutralConfig neutral;
   GenerateConfig generate;
   template <class V>
@@ -91,12 +96,14 @@ struct AuditConfig {
     v.required("suite", suite, "the prompts");
     v.required("subjects", subjects, "what is audited; the first is the reference", config::non_empty());
     v.optional("facts", facts, "edited facts, JSONL: whether they hold in each subject");
+    v.optional("facts_only", facts_only, "ids of the facts that were written; all when left out");
     v.optional("neutral", neutral, "harmless text");
     v.optional("generate", generate, "how answers are made");
   }
   void check(config::Checker& c) const {
     for (size_t i = 0; i < subjects.size(); ++i)
-      for (size_t j = 0; j < i; ++j) c.require(subjects[i].name != subjects[j].name, fmt::format("subjects[{}].name", i), "is used twice");
+      for (size_t j = 0; j < i; ++j)
+        c.require(subjects[i].name != subjects[j].name, fmt::format("subjects[{}].name", i), "is used twice");
   }
 };
 

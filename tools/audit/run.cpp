@@ -24,7 +24,9 @@ namespace {
 
 struct Suites {
   audit::Suite harmful, harmless;
-  const audit::Suite& of(audit::SuiteKind kind) const { return kind == audit::SuiteKind::kHarmful ? harmful : harmless; }
+  const audit::Suite& of(audit::SuiteKind kind) const {
+    return kind == audit::SuiteKind::kHarmful ? harmful : harmless;
+  }
 };
 
 audit::Suite limited(audit::Suite suite, int64_t limit) {
@@ -40,6 +42,12 @@ Suites read_suites(const SuiteConfig& config) {
           limited(audit::read_suite(config.harmless, columns, "harmless"), config.limit)};
 }
 
+steps::Facts facts_of(const AuditConfig& config) {
+  steps::Facts facts = steps::read_facts(config.facts);
+  facts.facts = steps::chosen_facts(facts, config.facts_only);
+  return facts;
+}
+
 constexpr audit::SuiteKind kKinds[] = {audit::SuiteKind::kHarmful, audit::SuiteKind::kHarmless};
 
 std::string row_id(const std::string& subject, audit::SuiteKind kind, const std::string& prompt) {
@@ -51,13 +59,15 @@ class AuditRun {
  public:
   AuditRun(const AuditConfig& config, Suites suites, model::LoadOptions options, audit::Journal& journal)
       : config_(config), suites_(std::move(suites)), options_(options), journal_(journal) {
-    if (!config.facts.empty()) facts_ = steps::read_facts(config.facts);
+    if (!config.facts.empty()) facts_ = facts_of(config);
     if (!config.neutral.text.empty()) paragraphs_ = steps::paragraphs(read_text(config.neutral.text, Code::kData));
-    if (config.neutral.paragraphs > 0) paragraphs_.resize(std::min(paragraphs_.size(), size_t(config.neutral.paragraphs)));
+    if (config.neutral.paragraphs > 0)
+      paragraphs_.resize(std::min(paragraphs_.size(), size_t(config.neutral.paragraphs)));
   }
 
   void run(const SubjectConfig& subject) {
-    const bool reference_needed = !paragraphs_.empty() && !reference_ && &subject == &config_.subjects.front() && anything_left();
+    const bool reference_needed =
+        !paragraphs_.empty() && !reference_ && &subject == &config_.subjects.front() && anything_left();
     if (complete(subject) && !reference_needed) {
       spdlog::info("{}: already complete", subject.name);
       return;
@@ -75,7 +85,8 @@ class AuditRun {
  private:
   bool complete(const SubjectConfig& subject) const { return journal_.done(subject.name + "/done"); }
   bool anything_left() const {
-    return std::any_of(config_.subjects.begin(), config_.subjects.end(), [&](const SubjectConfig& s) { return !journal_.done(s.name + "/neutral"); });
+    return std::any_of(config_.subjects.begin(), config_.subjects.end(),
+                       [&](const SubjectConfig& s) { return !journal_.done(s.name + "/neutral"); });
   }
 
   void load(const fs::path& path) {
@@ -105,9 +116,18 @@ class AuditRun {
       const bool cut = completion.finish == decode::Finish::kLength;
       const std::string text = model_->decode(completion.ids);
       const audit::Verdict verdict = audit::judge_lexically({prompt.text, text, cut});
-      journal_.append({{"id", row_id(subject.name, kind, prompt.id)}, {"subject", subject.name}, {"suite", audit::name(kind)}, {"prompt", prompt.id},
-                       {"category", prompt.category}, {"question", prompt.text}, {"text", text}, {"tokens", completion.ids.size()}, {"finish", cut ? "length" : "stop"},
-                       {"gate_open", completion.gate_open}, {"label", audit::name(verdict.label)}, {"rule", verdict.rule}});
+      journal_.append({{"id", row_id(subject.name, kind, prompt.id)},
+                       {"subject", subject.name},
+                       {"suite", audit::name(kind)},
+                       {"prompt", prompt.id},
+                       {"category", prompt.category},
+                       {"question", prompt.text},
+                       {"text", text},
+                       {"tokens", completion.ids.size()},
+                       {"finish", cut ? "length" : "stop"},
+                       {"gate_open", completion.gate_open},
+                       {"label", audit::name(verdict.label)},
+                       {"rule", verdict.rule}});
       progress.advance();
     });
     journal_.sync();
@@ -120,7 +140,8 @@ class AuditRun {
     std::vector<decode::ScoreText> texts;
     for (const std::string& paragraph : paragraphs_) {
       decode::ScoreText text{context, std::max<int64_t>(1, int64_t(context.size()))};
-      const std::vector<int32_t> ids = context.empty() ? model_->encode(paragraph).ids : model_->words().encode(paragraph).ids;
+      const std::vector<int32_t> ids =
+          context.empty() ? model_->encode(paragraph).ids : model_->words().encode(paragraph).ids;
       text.ids.insert(text.ids.end(), ids.begin(), ids.end());
       texts.push_back(std::move(text));
     }
@@ -130,22 +151,31 @@ class AuditRun {
   void measure_neutral(const SubjectConfig& subject, const Voice& voice) {
     const std::string id = subject.name + "/neutral";
     if (paragraphs_.empty() || journal_.done(id)) return;
-    const decode::Divergence d = decode::compare(model_->transformer, neutral_texts(), voice.plan.get(), reference_ ? &*reference_ : nullptr);
+    const decode::Divergence d =
+        decode::compare(model_->transformer, neutral_texts(), voice.plan.get(), reference_ ? &*reference_ : nullptr);
     Stream stream(1, "audit/neutral");
-    journal_.append({{"id", id}, {"perplexity", d.perplexity()}, {"kl", audit::to_json(audit::bootstrap_mean(d.kl, stream))}, {"tokens", d.nll.size()}});
+    journal_.append({{"id", id},
+                     {"perplexity", d.perplexity()},
+                     {"kl", audit::to_json(audit::bootstrap_mean(d.kl, stream))},
+                     {"tokens", d.nll.size()}});
   }
 
   void measure_facts(const SubjectConfig& subject, const Voice& voice) {
     const std::string id = subject.name + "/facts";
     if (facts_.facts.empty() || journal_.done(id)) return;
     Json states = Json::array();
-    for (const steps::FactState& state : steps::measure_facts(*model_, facts_.facts, voice.plan.get(), 0)) states.push_back(steps::to_json(state));
+    for (const steps::FactState& state : steps::measure_facts(*model_, facts_.facts, voice.plan.get(), 0))
+      states.push_back(steps::to_json(state));
     journal_.append({{"id", id}, {"states", std::move(states)}});
   }
 
   void finish(const SubjectConfig& subject, const Voice& voice, double seconds) {
-    journal_.append({{"id", subject.name + "/done"}, {"seconds", seconds}, {"voice", voice.to_json()}, {"weights_bytes", model_->transformer.weight_bytes()},
-                     {"dtype", tensor_dtype()}, {"peak_memory_bytes", peak_rss_bytes()}});
+    journal_.append({{"id", subject.name + "/done"},
+                     {"seconds", seconds},
+                     {"voice", voice.to_json()},
+                     {"weights_bytes", model_->transformer.weight_bytes()},
+                     {"dtype", tensor_dtype()},
+                     {"peak_memory_bytes", peak_rss_bytes()}});
     journal_.sync();
   }
   std::string tensor_dtype() const { return std::string(c10::toString(model_->transformer.dtype())); }
@@ -165,8 +195,10 @@ std::vector<audit::Outcome> outcomes_of(const audit::Journal& journal) {
   std::vector<audit::Outcome> outcomes;
   for (const Json& row : journal.rows()) {
     if (!row.contains("label")) continue;
-    outcomes.push_back({row["subject"], row["suite"] == "harmful" ? audit::SuiteKind::kHarmful : audit::SuiteKind::kHarmless, row["prompt"], row["category"], row["question"],
-                        audit::label_named(row["label"].get<std::string>()), row["rule"], row["text"], row["tokens"].get<int64_t>()});
+    outcomes.push_back(
+        {row["subject"], row["suite"] == "harmful" ? audit::SuiteKind::kHarmful : audit::SuiteKind::kHarmless,
+         row["prompt"], row["category"], row["question"], audit::label_named(row["label"].get<std::string>()),
+         row["rule"], row["text"], row["tokens"].get<int64_t>()});
   }
   return outcomes;
 }
@@ -174,7 +206,7 @@ std::vector<audit::Outcome> outcomes_of(const audit::Journal& journal) {
 Json edits_of(const AuditConfig& config, const audit::Journal& journal) {
   Json edits = Json::object();
   if (config.facts.empty()) return edits;
-  const steps::Facts facts = steps::read_facts(config.facts);
+  const steps::Facts facts = facts_of(config);
   const auto states = [&](const std::string& subject) {
     std::vector<steps::FactState> list;
     for (const Json& state : journal.row(subject + "/facts")["states"]) list.push_back(steps::fact_state_from(state));
@@ -184,7 +216,8 @@ Json edits_of(const AuditConfig& config, const audit::Journal& journal) {
   for (const SubjectConfig& subject : config.subjects) {
     const Json all = steps::compare_states(facts.facts, before, states(subject.name));
     for (const char* measure : {"efficacy", "paraphrase", "neighbourhood"})
-      edits[subject.name][measure] = audit::to_json(audit::wilson(all[measure]["k"].get<int64_t>(), all[measure]["n"].get<int64_t>()));
+      edits[subject.name][measure] =
+          audit::to_json(audit::wilson(all[measure]["k"].get<int64_t>(), all[measure]["n"].get<int64_t>()));
   }
   return edits;
 }
@@ -198,7 +231,11 @@ Json changes_of(const SubjectConfig& subject) {
   Json tensors = Json::array();
   for (const Json& t : manifest["changed"])
     if (t.is_object())
-      tensors.push_back({{"name", t["tensor"]}, {"norm", t["change_norm"]}, {"relative_norm", t["relative_change"]}, {"before", t["sha256_before"]}, {"after", t["sha256_after"]}});
+      tensors.push_back({{"name", t["tensor"]},
+                         {"norm", t["change_norm"]},
+                         {"relative_norm", t["relative_change"]},
+                         {"before", t["sha256_before"]},
+                         {"after", t["sha256_after"]}});
   Json facts = Json::object();
   for (const Json& fact : manifest.value("facts", Json::array()))
     facts[fact["prompt"].get<std::string>()] = fact["target_new"];
@@ -248,7 +285,10 @@ void print_report(const fs::path& folder, const Json& report) {
 
 std::string digest_of(const AuditConfig& config, const Suites& suites, const model::LoadOptions& options) {
   Sha256 digest;
-  digest.update(config::resolved(config).dump()).update(suites.harmful.digest).update(suites.harmless.digest).update(c10::toString(options.dtype));
+  digest.update(config::resolved(config).dump())
+      .update(suites.harmful.digest)
+      .update(suites.harmless.digest)
+      .update(c10::toString(options.dtype));
   for (const SubjectConfig& subject : config.subjects) {
     digest.update(model::Checkpoint::open(subject.model).digest());
     for (const fs::path& file : {subject.plan, subject.guide})
@@ -260,10 +300,14 @@ std::string digest_of(const AuditConfig& config, const Suites& suites, const mod
 }
 
 Json settings_of(const AuditConfig& config, const Suites& suites, const std::string& digest) {
-  return {{"judge", "lexical"}, {"prompt style", audit::name(config.suite.style)}, {"decoding", fmt::format("greedy, at most {} tokens, batch {}", config.generate.max_new, config.generate.batch)},
-          {"harmful suite", fmt::format("{} prompts, sha256 {}", suites.harmful.prompts.size(), suites.harmful.digest)},
-          {"harmless suite", fmt::format("{} prompts, sha256 {}", suites.harmless.prompts.size(), suites.harmless.digest)},
-          {"date in templates", "2026-01-01"}, {"digest", digest}};
+  return {
+      {"judge", "lexical"},
+      {"prompt style", audit::name(config.suite.style)},
+      {"decoding", fmt::format("greedy, at most {} tokens, batch {}", config.generate.max_new, config.generate.batch)},
+      {"harmful suite", fmt::format("{} prompts, sha256 {}", suites.harmful.prompts.size(), suites.harmful.digest)},
+      {"harmless suite", fmt::format("{} prompts, sha256 {}", suites.harmless.prompts.size(), suites.harmless.digest)},
+      {"date in templates", "2026-01-01"},
+      {"digest", digest}};
 }
 
 int run_audit(const Invocation& invocation) {
@@ -278,7 +322,8 @@ int run_audit(const Invocation& invocation) {
   const model::LoadOptions options = load_options(invocation);
   const std::string digest = digest_of(config, suites, options);
   if (invocation.common.dry_run) {
-    emit(fmt::format("{} subjects x {} prompts", config.subjects.size(), suites.harmful.prompts.size() + suites.harmless.prompts.size()));
+    emit(fmt::format("{} subjects x {} prompts", config.subjects.size(),
+                     suites.harmful.prompts.size() + suites.harmless.prompts.size()));
     return 0;
   }
   audit::Journal journal(out / "responses.jsonl", "audit", digest, invocation.common.force);
@@ -288,12 +333,17 @@ int run_audit(const Invocation& invocation) {
   for (const SubjectConfig& subject : config.subjects) run.run(subject);
   const Json report = make_report(config, journal, settings);
   write_report(out, report);
-  Json manifest = {{"tool", "suture audit run"}, {"environment", environment()}, {"config", config::resolved(config)}, {"digest", digest}, {"seconds", watch.seconds()},
-                   {"peak_memory_bytes", peak_rss_bytes()}, {"subjects", Json::object()}};
-  for (const SubjectConfig& subject : config.subjects) manifest["subjects"][subject.name] = model_record(model::Checkpoint::open(subject.model));
+  Json manifest = {{"tool", "suture audit run"},         {"environment", environment()},
+                   {"config", config::resolved(config)}, {"digest", digest},
+                   {"seconds", watch.seconds()},         {"peak_memory_bytes", peak_rss_bytes()},
+                   {"subjects", Json::object()}};
+  for (const SubjectConfig& subject : config.subjects)
+    manifest["subjects"][subject.name] = model_record(model::Checkpoint::open(subject.model));
   write_atomically(out / "manifest.json", to_text(manifest));
-  if (invocation.common.json) emit(report);
-  else print_report(out, report);
+  if (invocation.common.json)
+    emit(report);
+  else
+    print_report(out, report);
   return int(audit::exit_code(report));
 }
 
@@ -301,8 +351,10 @@ int run_render(const Invocation& invocation) {
   const fs::path folder = invocation.positional(0, "DIR");
   const Json report = read_json(folder / "report.json");
   write_report(folder, report);
-  if (invocation.common.json) emit(report);
-  else print_report(folder, report);
+  if (invocation.common.json)
+    emit(report);
+  else
+    print_report(folder, report);
   return int(audit::exit_code(report));
 }
 
@@ -312,18 +364,30 @@ int run_compare(const Invocation& invocation) {
     const fs::path path = invocation.positional(i, "REPORT");
     const Json report = read_json(fs::is_directory(path) ? path / "report.json" : path);
     for (const char* section : {"subjects", "edits"})
-      for (const auto& [name, entry] : report.at(section).items()) merged[section][fmt::format("{}:{}", i == 0 ? "a" : "b", name)] = entry;
+      for (const auto& [name, entry] : report.at(section).items())
+        merged[section][fmt::format("{}:{}", i == 0 ? "a" : "b", name)] = entry;
   }
-  if (invocation.common.json) emit(merged);
-  else emit(report::to_text(audit::subjects_table(merged)));
+  if (invocation.common.json)
+    emit(merged);
+  else
+    emit(report::to_text(audit::subjects_table(merged)));
   return 0;
 }
 
 }  // namespace
 
-const Command kAuditRun = {.name = "audit run", .usage = "audit run CONFIG --out DIR", .summary = "ask, judge, measure and report; resumes after a stop", .run = run_audit,
+const Command kAuditRun = {.name = "audit run",
+                           .usage = "audit run CONFIG --out DIR",
+                           .summary = "ask, judge, measure and report; resumes after a stop",
+                           .run = run_audit,
                            .schema = &config::schema<AuditConfig>};
-const Command kAuditReport = {.name = "audit report", .usage = "audit report DIR", .summary = "write a finished audit's pages again from its report.json", .run = run_render};
-const Command kAuditCompare = {.name = "audit compare", .usage = "audit compare REPORT REPORT", .summary = "two audits' subjects side by side", .run = run_compare};
+const Command kAuditReport = {.name = "audit report",
+                              .usage = "audit report DIR",
+                              .summary = "write a finished audit's pages again from its report.json",
+                              .run = run_render};
+const Command kAuditCompare = {.name = "audit compare",
+                               .usage = "audit compare REPORT REPORT",
+                               .summary = "two audits' subjects side by side",
+                               .run = run_compare};
 
 }  // namespace suture::cli

@@ -34,8 +34,10 @@ int run_covariance(const Invocation& invocation) {
     Json record;
     moment_for(model, layer, config.moment, record);
     if (!invocation.common.json)
-      emit(fmt::format("layer {}: {} tokens, condition {:.3g}, {}", layer, record["tokens"].get<int64_t>(), record["condition"].get<double>(),
-                       record["from_store"].get<bool>() ? "already in the store" : fmt::format("{:.1f} s", record["seconds"].get<double>())));
+      emit(fmt::format("layer {}: {} tokens, condition {:.3g}, {}", layer, record["tokens"].get<int64_t>(),
+                       record["condition"].get<double>(),
+                       record["from_store"].get<bool>() ? "already in the store"
+                                                        : fmt::format("{:.1f} s", record["seconds"].get<double>())));
     rows.push_back(std::move(record));
   }
   if (invocation.common.json) emit(rows);

@@ -21,7 +21,8 @@ struct Names<cli::MomentSource> {
 };
 template <>
 struct Names<cli::EditMethod> {
-  static constexpr std::pair<std::string_view, cli::EditMethod> table[] = {{"r-rome", cli::EditMethod::kRRome}, {"rome", cli::EditMethod::kRome}};
+  static constexpr std::pair<std::string_view, cli::EditMethod> table[] = {{"r-rome", cli::EditMethod::kRRome},
+                                                                           {"rome", cli::EditMethod::kRome}};
 };
 
 }  // namespace suture::config
@@ -93,6 +94,7 @@ struct EditConfig {
 };
 
 // The factorised second moment for a layer, from the store or made now; null for source none. `record` says which.
-std::unique_ptr<tensor::SpdSolver> moment_for(const decode::LanguageModel& model, int64_t layer, const MomentConfig& config, Json& record);
+std::unique_ptr<tensor::SpdSolver> moment_for(const decode::LanguageModel& model, int64_t layer,
+                                              const MomentConfig& config, Json& record);
 
 }  // namespace suture::cli

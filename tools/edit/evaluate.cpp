@@ -20,7 +20,8 @@ struct EvaluateConfig {
   }
 };
 
-std::vector<steps::FactState> states_of(const fs::path& path, const fs::path& plan, const steps::Facts& facts, int64_t tokens, const Invocation& invocation) {
+std::vector<steps::FactState> states_of(const fs::path& path, const fs::path& plan, const steps::Facts& facts,
+                                        int64_t tokens, const Invocation& invocation) {
   const auto model = decode::LanguageModel::load(path, load_options(invocation, at::kFloat));
   const hook::Plan used = plan.empty() ? hook::Plan{} : read_plan(plan, &model.transformer, &model.checkpoint);
   return steps::measure_facts(model, facts.facts, &used, tokens);

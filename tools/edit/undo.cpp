@@ -20,11 +20,14 @@ at::Tensor tensor_of(const io::OriginalTensor& original) {
 
 void check_edited(const io::TensorFolder& folder, const io::DeltaFile& delta, const fs::path& path) {
   for (const io::OriginalTensor& original : delta.originals) {
-    if (!folder.has(original.name)) fail(Code::kData, "cannot undo: {} has no tensor '{}'", path.string(), original.name);
+    if (!folder.has(original.name))
+      fail(Code::kData, "cannot undo: {} has no tensor '{}'", path.string(), original.name);
     const std::string now = sha256(folder.bytes(original.name));
-    if (now == original.sha256_before) fail(Code::kData, "cannot undo: '{}' in {} already holds the original bytes", original.name, path.string());
+    if (now == original.sha256_before)
+      fail(Code::kData, "cannot undo: '{}' in {} already holds the original bytes", original.name, path.string());
     if (now != original.sha256_after)
-      fail(Code::kData, "cannot undo: '{}' in {} is not what this edit wrote (sha256 {}, expected {})", original.name, path.string(), now.substr(0, 12), original.sha256_after.substr(0, 12));
+      fail(Code::kData, "cannot undo: '{}' in {} is not what this edit wrote (sha256 {}, expected {})", original.name,
+           path.string(), now.substr(0, 12), original.sha256_after.substr(0, 12));
   }
 }
 
@@ -45,16 +48,19 @@ int run_undo(const Invocation& invocation) {
   for (const char* ours : {"edit.delta.h5", "manifest.json"}) fs::remove(out.path() / ours);
   const io::TensorFolder restored = io::TensorFolder::open(out.path());
   for (const io::OriginalTensor& original : delta.originals)
-    if (sha256(restored.bytes(original.name)) != original.sha256_before) fail(Code::kBug, "restored tensor '{}' differs from the original", original.name);
+    if (sha256(restored.bytes(original.name)) != original.sha256_before)
+      fail(Code::kBug, "restored tensor '{}' differs from the original", original.name);
   if (invocation.common.dry_run) return 0;
   out.commit();
-  for (const io::OriginalTensor& original : delta.originals) emit(fmt::format("restored {} sha256 {}", original.name, original.sha256_before));
+  for (const io::OriginalTensor& original : delta.originals)
+    emit(fmt::format("restored {} sha256 {}", original.name, original.sha256_before));
   emit(fmt::format("wrote {}", out.target().string()));
   return 0;
 }
 
 void options(boost::program_options::options_description& o) {
-  o.add_options()("delta", boost::program_options::value<std::string>(), "delta file; MODEL/edit.delta.h5 when left out");
+  o.add_options()("delta", boost::program_options::value<std::string>(),
+                  "delta file; MODEL/edit.delta.h5 when left out");
 }
 
 }  // namespace

@@ -20,7 +20,8 @@
 namespace suture::config {
 template <>
 struct Names<steps::PromptForm> {
-  static constexpr std::pair<std::string_view, steps::PromptForm> table[] = {{"chat", steps::PromptForm::kChat}, {"plain", steps::PromptForm::kPlain}};
+  static constexpr std::pair<std::string_view, steps::PromptForm> table[] = {{"chat", steps::PromptForm::kChat},
+                                                                             {"plain", steps::PromptForm::kPlain}};
 };
 }  // namespace suture::config
 
@@ -41,7 +42,8 @@ struct HeadsConfig {
     v.optional("top", top, "heads to sum", config::at_least(1));
     v.optional("list", list, "heads to sum as [layer, head] pairs, instead of ranking them");
     v.optional("prompts", prompts, "corrupted (zero-shot) prompts for the ranking", config::at_least(1));
-    v.optional("layer", layer, "0-based block whose output the vector is for; -1: a third of the way up", config::at_least(-1));
+    v.optional("layer", layer, "0-based block whose output the vector is for; -1: a third of the way up",
+               config::at_least(-1));
     v.optional("scale", scale, "recommended multiplier");
   }
 };
@@ -53,7 +55,10 @@ struct ResidualConfig {
   template <class V>
   void visit(V& v) {
     v.optional("layers", layers, "0-based blocks; none when left out", config::at_least(0));
-    v.optional("steps", steps, "1: a vector a layer, from the last prompt token; N: a vector a layer for it and each of the first N-1 answer tokens", config::between(1, 64));
+    v.optional("steps", steps,
+               "1: a vector a layer, from the last prompt token; N: a vector a layer for it and each of the first N-1 "
+               "answer tokens",
+               config::between(1, 64));
     v.optional("scale", scale, "recommended multiplier");
   }
 };
@@ -67,10 +72,12 @@ struct GateConfig {
     v.optional("layer", layer, "0-based block the probe reads; -1: no gate", config::at_least(-1));
     v.optional("harmful", harmful, "data sets with a column 'question'");
     v.optional("harmless", harmless, "data sets with a column 'question'");
-    v.optional("shrinkage", shrinkage, "added to the covariance, as a share of its mean diagonal", config::between(1e-6, 10));
+    v.optional("shrinkage", shrinkage, "added to the covariance, as a share of its mean diagonal",
+               config::between(1e-6, 10));
   }
   void check(config::Checker& c) const {
-    c.require(layer < 0 || (!harmful.empty() && !harmless.empty()), "layer", "needs 'harmful' and 'harmless' data sets");
+    c.require(layer < 0 || (!harmful.empty() && !harmless.empty()), "layer",
+              "needs 'harmful' and 'harmless' data sets");
   }
 };
 
@@ -110,9 +117,17 @@ struct Work {  // one extraction: what is computed once and used by several vect
   Json seconds = Json::object();
 };
 
-io::StoredVector stored(std::string name, at::Tensor value, Site site, int64_t layer, double scale, const std::string& tokens, std::string method, Json attributes, const Work& work) {
-  return {std::move(name), std::move(value), std::string(hook::name(site)), layer, scale, tokens, std::move(method),
-          tensor::config_spelling(work.model.transformer.dtype()), std::move(attributes)};
+io::StoredVector stored(std::string name, at::Tensor value, Site site, int64_t layer, double scale,
+                        const std::string& tokens, std::string method, Json attributes, const Work& work) {
+  return {std::move(name),
+          std::move(value),
+          std::string(hook::name(site)),
+          layer,
+          scale,
+          tokens,
+          std::move(method),
+          tensor::config_spelling(work.model.transformer.dtype()),
+          std::move(attributes)};
 }
 
 void add_heads(Work& work, const std::map<Point, at::Tensor>& shown) {
@@ -125,7 +140,8 @@ void add_heads(Work& work, const std::map<Point, at::Tensor>& shown) {
   if (config.list.empty()) {
     std::vector<std::vector<int32_t>> corrupted = work.bare;
     corrupted.resize(std::min(corrupted.size(), size_t(config.prompts)));
-    const std::vector<int32_t> answers = steps::first_answer_tokens(work.model, work.demonstrations.pairs, work.config.form);
+    const std::vector<int32_t> answers =
+        steps::first_answer_tokens(work.model, work.demonstrations.pairs, work.config.form);
     const steps::HeadEffects effects = steps::head_effects(work.model.transformer, corrupted, mean_LHd, answers);
     heads = methods::top_heads(effects.mean_LH(), config.top);
     work.store.tables["head_scores_LH"] = effects.mean_LH();
@@ -137,9 +153,13 @@ void add_heads(Work& work, const std::map<Point, at::Tensor>& shown) {
   work.store.tables["mean_heads_LHd"] = mean_LHd;
   attributes["heads"] = Json::array();
   for (const methods::Head& head : heads)
-    attributes["heads"].push_back({{"layer", head.layer}, {"head", head.head}, {"score", std::isnan(head.score) ? Json(nullptr) : Json(head.score)}});
+    attributes["heads"].push_back({{"layer", head.layer},
+                                   {"head", head.head},
+                                   {"score", std::isnan(head.score) ? Json(nullptr) : Json(head.score)}});
   const int64_t layer = config.layer >= 0 ? config.layer : std::max<int64_t>(0, (shape.layers + 1) / 3 - 1);
-  work.store.vectors.push_back(stored("amplify", methods::safety_vector(work.model.transformer, mean_LHd, heads), Site::kResidOut, layer, config.scale, "last", "safeinfer-heads", attributes, work));
+  work.store.vectors.push_back(stored("amplify", methods::safety_vector(work.model.transformer, mean_LHd, heads),
+                                      Site::kResidOut, layer, config.scale, "last", "safeinfer-heads", attributes,
+                                      work));
   work.seconds["head_effects"] = watch.seconds();
 }
 
@@ -153,11 +173,13 @@ std::map<Point, at::Tensor> at_step(const std::map<Point, at::Tensor>& all, int6
 void add_residuals(Work& work, const std::map<Point, at::Tensor>& shown, const std::map<Point, at::Tensor>& bare) {
   const ResidualConfig& config = work.config.residual;
   for (int64_t step = 0; step < config.steps; ++step)
-    for (const auto& [layer, vector] : methods::residual_difference(at_step(shown, step), at_step(bare, step), config.layers)) {
+    for (const auto& [layer, vector] :
+         methods::residual_difference(at_step(shown, step), at_step(bare, step), config.layers)) {
       const bool plain = config.steps == 1;
       const std::string tokens = plain ? work.config.tokens : fmt::format("step {}", step);
-      work.store.vectors.push_back(stored(plain ? fmt::format("residual.{}", layer) : fmt::format("residual.{}.{}", layer, step), vector, Site::kResidOut, layer, config.scale,
-                                          tokens, "residual-difference", {{"opening", work.opening}}, work));
+      work.store.vectors.push_back(stored(
+          plain ? fmt::format("residual.{}", layer) : fmt::format("residual.{}.{}", layer, step), vector,
+          Site::kResidOut, layer, config.scale, tokens, "residual-difference", {{"opening", work.opening}}, work));
     }
 }
 
@@ -165,8 +187,10 @@ std::vector<std::vector<int32_t>> chat_prompts(const Work& work, const std::vect
   std::vector<std::vector<int32_t>> prompts;
   for (const fs::path& file : files) {
     const steps::Questions questions = steps::read_questions(file);
-    for (const std::string& text : questions.texts) prompts.push_back(steps::few_shot_ids(work.model, {}, text, work.config.form));
-    sources.push_back({{"path", questions.origin}, {"sha256", questions.digest}, {"questions", questions.texts.size()}});
+    for (const std::string& text : questions.texts)
+      prompts.push_back(steps::few_shot_ids(work.model, {}, text, work.config.form));
+    sources.push_back(
+        {{"path", questions.origin}, {"sha256", questions.digest}, {"questions", questions.texts.size()}});
   }
   return prompts;
 }
@@ -184,18 +208,30 @@ void add_gate(Work& work) {
   Json sources = {{"harmful", Json::array()}, {"harmless", Json::array()}};
   const Point point{Site::kResidOut, config.layer};
   const auto states = [&](const std::vector<fs::path>& files, Json& list, std::string_view what) {
-    return steps::last_token_activations(work.model.transformer, chat_prompts(work, files, list), {point}, what).at(point);
+    return steps::last_token_activations(work.model.transformer, chat_prompts(work, files, list), {point}, what)
+        .at(point);
   };
   const auto [harmful_fit, harmful_held] = split(states(config.harmful, sources["harmful"], "gate, harmful"));
   const auto [harmless_fit, harmless_held] = split(states(config.harmless, sources["harmless"], "gate, harmless"));
   const methods::Probe probe = methods::fit_probe(harmful_fit, harmless_fit, config.shrinkage);
-  const methods::ProbeCheck check = methods::choose_threshold(methods::probe_scores(probe, harmful_held), methods::probe_scores(probe, harmless_held));
-  const Json attributes = {{"bias", probe.bias}, {"threshold", check.threshold}, {"held_out", {{"area", check.area}, {"caught", check.caught}, {"false_alarms", check.false_alarms},
-                           {"harmful", check.harmful}, {"harmless", check.harmless}}}, {"sources", sources}};
-  work.store.vectors.push_back(stored("gate", probe.weight_D, Site::kResidOut, config.layer, 1, "last", "linear-probe", attributes, work));
+  const methods::ProbeCheck check = methods::choose_threshold(methods::probe_scores(probe, harmful_held),
+                                                              methods::probe_scores(probe, harmless_held));
+  const Json attributes = {{"bias", probe.bias},
+                           {"threshold", check.threshold},
+                           {"held_out",
+                            {{"area", check.area},
+                             {"caught", check.caught},
+                             {"false_alarms", check.false_alarms},
+                             {"harmful", check.harmful},
+                             {"harmless", check.harmless}}},
+                           {"sources", sources}};
+  work.store.vectors.push_back(
+      stored("gate", probe.weight_D, Site::kResidOut, config.layer, 1, "last", "linear-probe", attributes, work));
   work.seconds["gate"] = watch.seconds();
-  spdlog::info("gate at layer {}: area under ROC {:.4f}, catches {:.1f} % with {:.1f} % false alarms on {} + {} held-out prompts", config.layer, check.area, 100 * check.caught,
-               100 * check.false_alarms, check.harmful, check.harmless);
+  spdlog::info(
+      "gate at layer {}: area under ROC {:.4f}, catches {:.1f} % with {:.1f} % false alarms on {} + {} held-out "
+      "prompts",
+      config.layer, check.area, 100 * check.caught, 100 * check.false_alarms, check.harmful, check.harmless);
 }
 
 void check_layers(const AmplifyConfig& config, int64_t layers) {
@@ -222,9 +258,12 @@ void extract(Work& work) {
       for (auto& ids : prompts) ids.insert(ids.end(), work.opening.begin(), work.opening.end());
       return prompts;
     };
-    const auto shown = steps::last_tokens_activations(work.model.transformer, opened(work.shown), steps, points, "with demonstrations");
-    const auto bare = bare_points.empty() ? std::map<Point, at::Tensor>{}
-                                          : steps::last_tokens_activations(work.model.transformer, opened(work.bare), steps, bare_points, "without demonstrations");
+    const auto shown = steps::last_tokens_activations(work.model.transformer, opened(work.shown), steps, points,
+                                                      "with demonstrations");
+    const auto bare = bare_points.empty()
+                          ? std::map<Point, at::Tensor>{}
+                          : steps::last_tokens_activations(work.model.transformer, opened(work.bare), steps,
+                                                           bare_points, "without demonstrations");
     work.seconds["activations"] = watch.seconds();
     if (config.heads.use) add_heads(work, at_step(shown, 0));
     add_residuals(work, shown, bare);
@@ -243,20 +282,33 @@ int run_amplify(const Invocation& invocation) {
   require_exists(config.model, "model", Code::kModel);
   const Stopwatch watch;
   const fs::path out = invocation.out("FILE.h5");
-  if (fs::exists(out) && !invocation.common.force) fail(Code::kUsage, "cannot write {}: it exists; choose another --out or pass --force", out.string());
+  if (fs::exists(out) && !invocation.common.force)
+    fail(Code::kUsage, "cannot write {}: it exists; choose another --out or pass --force", out.string());
   const at::NoGradGuard no_grad;
   const auto model = decode::LanguageModel::load(config.model, load_options(invocation, at::kFloat));
   check_layers(config, model.transformer.config().layers);
   Work work{config, model, std::move(demonstrations), std::move(queries), {}, {}, {}, {}};
   work.queries.texts.resize(std::min(work.queries.texts.size(), size_t(config.prompts)));
-  work.shown = steps::few_shot_prompts(model, work.demonstrations.pairs, work.queries.texts, config.shots, config.form, config.seed);
-  for (const std::string& query : work.queries.texts) work.bare.push_back(steps::few_shot_ids(model, {}, query, config.form));
+  work.shown = steps::few_shot_prompts(model, work.demonstrations.pairs, work.queries.texts, config.shots, config.form,
+                                       config.seed);
+  for (const std::string& query : work.queries.texts)
+    work.bare.push_back(steps::few_shot_ids(model, {}, query, config.form));
   extract(work);
   work.seconds["total"] = watch.seconds();
-  work.store.provenance = {{"tool", "suture extract amplify"}, {"environment", environment()}, {"config", config::resolved(config)}, {"model", model_record(model.checkpoint)},
-                           {"demonstrations", {{"path", work.demonstrations.origin}, {"sha256", work.demonstrations.digest}, {"pairs", work.demonstrations.pairs.size()}}},
-                           {"queries", {{"path", work.queries.origin}, {"sha256", work.queries.digest}, {"used", work.queries.texts.size()}}},
-                           {"date_in_templates", model.date}, {"seconds", work.seconds}, {"peak_memory_bytes", peak_rss_bytes()}};
+  work.store.provenance = {
+      {"tool", "suture extract amplify"},
+      {"environment", environment()},
+      {"config", config::resolved(config)},
+      {"model", model_record(model.checkpoint)},
+      {"demonstrations",
+       {{"path", work.demonstrations.origin},
+        {"sha256", work.demonstrations.digest},
+        {"pairs", work.demonstrations.pairs.size()}}},
+      {"queries",
+       {{"path", work.queries.origin}, {"sha256", work.queries.digest}, {"used", work.queries.texts.size()}}},
+      {"date_in_templates", model.date},
+      {"seconds", work.seconds},
+      {"peak_memory_bytes", peak_rss_bytes()}};
   if (invocation.common.dry_run) return 0;
   io::write_vector_store(out, work.store);
   write_head_scores(out, work.store);

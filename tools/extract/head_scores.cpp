@@ -11,7 +11,8 @@ std::vector<std::pair<size_t, size_t>> chosen_heads(const io::VectorStore& store
   std::vector<std::pair<size_t, size_t>> cells;
   for (const io::StoredVector& vector : store.vectors)
     if (vector.attributes.contains("heads"))
-      for (const Json& head : vector.attributes["heads"]) cells.emplace_back(head["layer"].get<size_t>(), head["head"].get<size_t>());
+      for (const Json& head : vector.attributes["heads"])
+        cells.emplace_back(head["layer"].get<size_t>(), head["head"].get<size_t>());
   return cells;
 }
 
@@ -20,7 +21,8 @@ std::string provenance_lines(const Json& provenance) {
   for (const char* key : {"model", "demonstrations", "queries"})
     if (provenance.contains(key)) {
       const Json& record = provenance[key];
-      text += fmt::format("{:<16}{}  {}\n", key, record.value("path", ""), record.value("digest", record.value("sha256", "")).substr(0, 16));
+      text += fmt::format("{:<16}{}  {}\n", key, record.value("path", ""),
+                          record.value("digest", record.value("sha256", "")).substr(0, 16));
     }
   return text;
 }
@@ -29,22 +31,27 @@ std::string provenance_lines(const Json& provenance) {
 
 std::string show_store(const io::VectorStore& store) {
   std::string text = provenance_lines(store.provenance);
-  text += fmt::format("{:<14}{:<11}{:>5}  {:>9}  {:>6}  {:<9}{}\n", "vector", "site", "layer", "norm", "scale", "tokens", "method");
+  text += fmt::format("{:<14}{:<11}{:>5}  {:>9}  {:>6}  {:<9}{}\n", "vector", "site", "layer", "norm", "scale",
+                      "tokens", "method");
   for (const io::StoredVector& v : store.vectors) {
-    text += fmt::format("{:<14}{:<11}{:>5}  {:>9.4g}  {:>6.3g}  {:<9}{}\n", v.name, v.site, v.layer, v.value_D.norm().item<double>(), v.scale, v.where, v.method);
+    text += fmt::format("{:<14}{:<11}{:>5}  {:>9.4g}  {:>6.3g}  {:<9}{}\n", v.name, v.site, v.layer,
+                        v.value_D.norm().item<double>(), v.scale, v.where, v.method);
     if (v.attributes.contains("heads")) {
       text += "  heads";
       for (const Json& head : v.attributes["heads"])
-        text += fmt::format(" {}.{}{}", head["layer"].get<int64_t>(), head["head"].get<int64_t>(), head["score"].is_null() ? "" : fmt::format(" ({:+.4f})", head["score"].get<double>()));
+        text += fmt::format(" {}.{}{}", head["layer"].get<int64_t>(), head["head"].get<int64_t>(),
+                            head["score"].is_null() ? "" : fmt::format(" ({:+.4f})", head["score"].get<double>()));
       text += "\n";
     }
     if (v.attributes.contains("held_out")) {
       const Json& held = v.attributes["held_out"];
-      text += fmt::format("  held out: area under ROC {:.4f}, caught {:.3f} of {}, false alarms {:.3f} of {}\n", held["area"].get<double>(), held["caught"].get<double>(),
-                          held["harmful"].get<int64_t>(), held["false_alarms"].get<double>(), held["harmless"].get<int64_t>());
+      text += fmt::format("  held out: area under ROC {:.4f}, caught {:.3f} of {}, false alarms {:.3f} of {}\n",
+                          held["area"].get<double>(), held["caught"].get<double>(), held["harmful"].get<int64_t>(),
+                          held["false_alarms"].get<double>(), held["harmless"].get<int64_t>());
     }
   }
-  for (const auto& [name, table] : store.tables) text += fmt::format("table {} [{}]\n", name, fmt::join(table.sizes(), ", "));
+  for (const auto& [name, table] : store.tables)
+    text += fmt::format("table {} [{}]\n", name, fmt::join(table.sizes(), ", "));
   return text;
 }
 
@@ -65,7 +72,9 @@ void write_head_scores(const fs::path& store_path, const io::VectorStore& store)
   const auto beside = [&](const char* ending) { return fs::path(store_path).replace_extension(ending); };
   write_atomically(beside(".heads.csv"), csv);
   const report::Chart chart{"heads", "Effect of each head on the probability of refusing",
-                            "Change of the refusal probability when a head's output at the last token is replaced by its mean over safe few-shot prompts; framed heads make the vector.", heat};
+                            "Change of the refusal probability when a head's output at the last token is replaced by "
+                            "its mean over safe few-shot prompts; framed heads make the vector.",
+                            heat};
   write_atomically(beside(".heads.svg"), report::to_svg(chart));
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// suture patch bake: write a plan's constant vectors into biases, where that is exact, and prove it on the written model.
+// suture patch bake: write a plan's constant vectors into biases, where that is exact, and prove it on the written
+// model.
 #include "model/bake.h"
 
 #include <ATen/TensorOperators.h>
@@ -50,23 +51,41 @@ int run_bake(const Invocation& invocation) {
   const double difference = logit_difference(checkpoint, written, plan);
   const at::ScalarType dtype = checkpoint.is_gguf() ? at::kFloat : checkpoint.main_dtype();
   if (!(difference <= bound_for(dtype)))
-    fail(Code::kNumerics, "cannot bake: logits of the written model differ from the plan's by {:.3g} (bound {:.3g} for {})", difference, bound_for(dtype), tensor::file_spelling(dtype));
-  const Json manifest = {{"tool", "suture patch bake"}, {"environment", environment()}, {"model", model_record(checkpoint)}, {"plan", plan.to_json()}, {"added", baked.added},
-                         {"changed", baked.changed}, {"config_flags", baked.flags}, {"engines", baked.engines}, {"result", {{"digest", written.digest()}}},
-                         {"logit_difference", difference}, {"seconds", watch.seconds()},
-                         {"note", "a baked vector acts on every position; a plan with other tokens is another intervention"}};
+    fail(Code::kNumerics,
+         "cannot bake: logits of the written model differ from the plan's by {:.3g} (bound {:.3g} for {})", difference,
+         bound_for(dtype), tensor::file_spelling(dtype));
+  const Json manifest = {
+      {"tool", "suture patch bake"},
+      {"environment", environment()},
+      {"model", model_record(checkpoint)},
+      {"plan", plan.to_json()},
+      {"added", baked.added},
+      {"changed", baked.changed},
+      {"config_flags", baked.flags},
+      {"engines", baked.engines},
+      {"result", {{"digest", written.digest()}}},
+      {"logit_difference", difference},
+      {"seconds", watch.seconds()},
+      {"note", "a baked vector acts on every position; a plan with other tokens is another intervention"}};
   write_atomically(out.path() / "manifest.json", to_text(manifest));
   if (invocation.common.dry_run) return 0;
   out.commit();
-  if (invocation.common.json) emit(manifest);
+  if (invocation.common.json)
+    emit(manifest);
   else
-    emit(fmt::format("added {} tensors, changed {}, config flags: {}\nlogits equal the plan's within {:.2g}\n{}\nwrote {}", baked.added.size(), baked.changed.size(),
-                     baked.flags.empty() ? "none" : fmt::format("{}", fmt::join(baked.flags, ", ")), difference, baked.engines, out.target().string()));
+    emit(fmt::format(
+        "added {} tensors, changed {}, config flags: {}\nlogits equal the plan's within {:.2g}\n{}\nwrote {}",
+        baked.added.size(), baked.changed.size(),
+        baked.flags.empty() ? "none" : fmt::format("{}", fmt::join(baked.flags, ", ")), difference, baked.engines,
+        out.target().string()));
   return 0;
 }
 
 }  // namespace
 
-const Command kPatchBake = {.name = "patch bake", .usage = "patch bake MODEL PLAN --out DIR", .summary = "write a plan into biases where that is exact", .run = run_bake};
+const Command kPatchBake = {.name = "patch bake",
+                            .usage = "patch bake MODEL PLAN --out DIR",
+                            .summary = "write a plan into biases where that is exact",
+                            .run = run_bake};
 
 }  // namespace suture::cli

@@ -14,7 +14,8 @@ int64_t width_of(const model::ModelConfig& c, hook::Site site) {
 std::string bake_answer(const model::Checkpoint& checkpoint, const hook::Plan& plan) {
   try {
     const model::Baked baked = model::bake(checkpoint, plan);
-    return fmt::format("can be baked: {} tensors added, {} changed; {}", baked.added.size(), baked.changed.size(), baked.engines);
+    return fmt::format("can be baked: {} tensors added, {} changed; {}", baked.added.size(), baked.changed.size(),
+                       baked.engines);
   } catch (const Error& error) {
     return error.what();
   }
@@ -34,8 +35,10 @@ int run_plan(const Invocation& invocation) {
     text += "fits the model\nbaking: " + json["baking"].get<std::string>() + "\n";
   }
   if (!invocation.common.out.empty()) write_atomically(invocation.common.out, config::resolved_yaml(file));
-  if (invocation.common.json) emit(json);
-  else emit(text + "digest " + plan.digest() + "\n");
+  if (invocation.common.json)
+    emit(json);
+  else
+    emit(text + "digest " + plan.digest() + "\n");
   return 0;
 }
 
