@@ -29,13 +29,14 @@ build/%/build.ninja: | setup
 build: setup build/release/build.ninja
 	cmake --build build/release --parallel $(JOBS) --target suture
 
+# Tests run two at a time with one thread each: LibTorch's threads would wait for each other.
 test: setup build/dev/build.ninja
 	cmake --build build/dev --parallel $(JOBS)
-	ctest --test-dir build/dev --output-on-failure --parallel 2
+	OMP_NUM_THREADS=1 ctest --test-dir build/dev --output-on-failure --parallel 2
 
 asan: setup build/asan-ubsan/build.ninja
 	cmake --build build/asan-ubsan --parallel $(JOBS)
-	ctest --test-dir build/asan-ubsan --output-on-failure --parallel 2
+	OMP_NUM_THREADS=1 ctest --test-dir build/asan-ubsan --output-on-failure --parallel 2
 
 demo: build
 	$(SUTURE) run configs/demo.yaml --out out/demo

@@ -84,9 +84,10 @@ Decision decide(const Stage& stage, const Record* record, const std::string& dig
   const bool same = record != nullptr && record->digest == digest;
   if (force) return {true, there, "--force"};
   if (record == nullptr && !there) return {true, false, "never run"};
+  // Without --force the command itself refuses to replace what no run of ours made.
   if (record == nullptr)
-    return {true, !resumes(stage),
-            resumes(stage) ? "no record of it; goes on with what is there" : "no record of it; replaces what is there"};
+    return {true, false,
+            resumes(stage) ? "no record of it; goes on with what is there" : "no record of it, but its output exists"};
   if (!same) return {true, there, "its inputs changed"};
   if (!record->finished()) return {true, there && !resumes(stage), "not finished last time"};
   if (!stage.out.empty() && !there) return {true, false, "its output is gone"};
