@@ -16,7 +16,7 @@ help:
 	@echo 'make build   build/release/suture (the default)'
 	@echo 'make setup   packages, Rust, LibTorch, demo model; the targets above call it'
 	@echo 'make asan    the tests under the address and undefined-behaviour sanitizers'
-	@echo 'make bench   measure the kernels and generation'
+	@echo 'make bench   ten single edits; bench/README.md has the comparison with transformers'
 	@echo 'make tidy    clang-tidy over lib and tools; make format: clang-format in place'
 	@echo 'make clean   remove build/; downloads stay in $(CACHE)'
 
@@ -42,8 +42,7 @@ demo: build
 	$(SUTURE) run configs/demo.yaml --out out/demo
 
 bench: build
-	cmake --build build/release --parallel $(JOBS)
-	@for program in build/release/bench/bench_*; do [ ! -x "$$program" ] || "$$program" || exit; done
+	bench/edit.sh
 
 format:
 	@command -v clang-format >/dev/null || ./scripts/setup.sh tools

@@ -45,18 +45,27 @@ std::vector<int32_t> greedy(const at::Tensor& logits) {
   return ids;
 }
 
+// The index at which the running sum of `mass` passes `point`.
+int64_t pick(const double* mass, int64_t count, double point) {
+  int64_t chosen = 0;
+  while (chosen + 1 < count && (point -= mass[chosen]) >= 0) ++chosen;
+  return chosen;
+}
+
 int32_t draw(const at::Tensor& row, const Sampling& sampling, Stream& stream) {
+  const at::Tensor scaled = row.to(at::kDouble) / sampling.temperature;
+  if (sampling.top_k <= 0 && sampling.top_p >= 1) {  // nothing to cut off, so nothing to sort
+    const at::Tensor p = scaled.softmax(0).contiguous();
+    return int32_t(pick(p.const_data_ptr<double>(), p.numel(), stream.uniform() * p.sum().item<double>()));
+  }
   const int64_t keep = sampling.top_k > 0 ? std::min(sampling.top_k, row.size(0)) : row.size(0);
-  const auto [value, index] = at::topk(row.to(at::kDouble) / sampling.temperature, keep);
+  const auto [value, index] = at::topk(scaled, keep);
   const at::Tensor p = value.softmax(0).contiguous();
   const double* mass = p.const_data_ptr<double>();
   int64_t count = 0;
   double total = 0;
   while (count < keep && (count == 0 || total < sampling.top_p)) total += mass[count++];
-  double point = stream.uniform() * total;
-  int64_t chosen = 0;
-  while (chosen + 1 < count && (point -= mass[chosen]) >= 0) ++chosen;
-  return int32_t(index[chosen].item<int64_t>());
+  return int32_t(index[pick(mass, count, stream.uniform() * total)].item<int64_t>());
 }
 
 }  // namespace
