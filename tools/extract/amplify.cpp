@@ -195,11 +195,27 @@ std::vector<std::vector<int32_t>> chat_prompts(const Work& work, const std::vect
   return prompts;
 }
 
-// Every third prompt is held out: the probe is fitted to the others, and its threshold chosen on these.
-std::pair<at::Tensor, at::Tensor> split(const at::Tensor& x_ND) {
-  std::vector<at::Tensor> fit, held;
-  for (int64_t i = 0; i < x_ND.size(0); ++i) (i % 3 == 2 ? held : fit).push_back(x_ND[i]);
-  return {at::stack(fit), at::stack(held)};
+// Prompts are scored by probes that did not see them: three folds, each fitted to the other two thirds.
+constexpr int64_t kFolds = 3;
+
+at::Tensor fold(const at::Tensor& x_ND, int64_t number, bool inside) {
+  std::vector<at::Tensor> rows;
+  for (int64_t i = 0; i < x_ND.size(0); ++i)
+    if ((i % kFolds == number) == inside) rows.push_back(x_ND[i]);
+  return at::stack(rows);
+}
+
+methods::ProbeCheck cross_checked(const at::Tensor& harmful_ND, const at::Tensor& harmless_ND, double shrinkage) {
+  std::vector<double> harmful, harmless;
+  const auto add = [](std::vector<double>& all, const std::vector<double>& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  for (int64_t k = 0; k < kFolds; ++k) {
+    const methods::Probe probe = methods::fit_probe(fold(harmful_ND, k, false), fold(harmless_ND, k, false), shrinkage);
+    add(harmful, methods::probe_scores(probe, fold(harmful_ND, k, true)));
+    add(harmless, methods::probe_scores(probe, fold(harmless_ND, k, true)));
+  }
+  return methods::choose_threshold(harmful, harmless);
 }
 
 void add_gate(Work& work) {
@@ -211,27 +227,21 @@ void add_gate(Work& work) {
     return steps::last_token_activations(work.model.transformer, chat_prompts(work, files, list), {point}, what)
         .at(point);
   };
-  const auto [harmful_fit, harmful_held] = split(states(config.harmful, sources["harmful"], "gate, harmful"));
-  const auto [harmless_fit, harmless_held] = split(states(config.harmless, sources["harmless"], "gate, harmless"));
-  const methods::Probe probe = methods::fit_probe(harmful_fit, harmless_fit, config.shrinkage);
-  const methods::ProbeCheck check = methods::choose_threshold(methods::probe_scores(probe, harmful_held),
-                                                              methods::probe_scores(probe, harmless_held));
-  const Json attributes = {{"bias", probe.bias},
-                           {"threshold", check.threshold},
-                           {"held_out",
-                            {{"area", check.area},
-                             {"caught", check.caught},
-                             {"false_alarms", check.false_alarms},
-                             {"harmful", check.harmful},
-                             {"harmless", check.harmless}}},
-                           {"sources", sources}};
+  const at::Tensor harmful_ND = states(config.harmful, sources["harmful"], "gate, harmful");
+  const at::Tensor harmless_ND = states(config.harmless, sources["harmless"], "gate, harmless");
+  const methods::ProbeCheck check = cross_checked(harmful_ND, harmless_ND, config.shrinkage);
+  const methods::Probe probe = methods::fit_probe(harmful_ND, harmless_ND, config.shrinkage);
+  const Json held_out = {{"folds", kFolds},          {"area", check.area},
+                         {"caught", check.caught},   {"false_alarms", check.false_alarms},
+                         {"harmful", check.harmful}, {"harmless", check.harmless}};
+  const Json attributes = {
+      {"bias", probe.bias}, {"threshold", check.threshold}, {"held_out", held_out}, {"sources", sources}};
   work.store.vectors.push_back(
       stored("gate", probe.weight_D, Site::kResidOut, config.layer, 1, "last", "linear-probe", attributes, work));
   work.seconds["gate"] = watch.seconds();
   spdlog::info(
-      "gate at layer {}: area under ROC {:.4f}, catches {:.1f} % with {:.1f} % false alarms on {} + {} held-out "
-      "prompts",
-      config.layer, check.area, 100 * check.caught, 100 * check.false_alarms, check.harmful, check.harmless);
+      "gate at layer {}: area under ROC {:.4f}, catches {:.1f} % with {:.1f} % false alarms, each prompt held out once",
+      config.layer, check.area, 100 * check.caught, 100 * check.false_alarms);
 }
 
 void check_layers(const AmplifyConfig& config, int64_t layers) {
