@@ -36,16 +36,23 @@ void refuse_unless_constant(const hook::Plan& plan) {
   }
 }
 
+// The weight that a bias belongs to: it stands just before it in Part.
+WeightId weight_of(Part bias, int64_t layer) { return {Part(int(bias) - 1), layer}; }
+
+// The file's name for a bias that need not be there yet: its weight's name with another ending.
+std::string bias_name(const Checkpoint& checkpoint, Part bias, int64_t layer) {
+  const std::string weight = checkpoint.tensor_name(weight_of(bias, layer));
+  return weight.substr(0, weight.size() - std::string_view("weight").size()) + "bias";
+}
+
 // Every bias that a config flag switches on must exist in every layer; absent ones are zero.
 void add_zero_biases(const Checkpoint& checkpoint, Need need, Baked& baked) {
   const ModelConfig& config = checkpoint.config();
   for (const TensorRule& rule : checkpoint.family().rules) {
     if (rule.need != need) continue;
     for (int64_t layer = 0; layer < config.layers; ++layer) {
-      const std::string weight =
-          checkpoint.tensor_name({Part(int(rule.part) - 1), layer});  // a bias follows its weight in Part
-      const int64_t width = checkpoint.weight({Part(int(rule.part) - 1), layer}).size(0);
-      std::string name = weight.substr(0, weight.size() - std::string_view("weight").size()) + "bias";
+      const int64_t width = checkpoint.weight(weight_of(rule.part, layer)).size(0);
+      std::string name = bias_name(checkpoint, rule.part, layer);
       baked.changes.tensors[name] = at::zeros({width}, checkpoint.main_dtype());
       baked.added.push_back(std::move(name));
     }
@@ -61,8 +68,7 @@ void switch_on(const Checkpoint& checkpoint, const BiasPlace& place, Json& confi
 }
 
 void add_bias(const Checkpoint& checkpoint, Part part, const hook::Intervention& i, Baked& baked) {
-  const std::string weight = checkpoint.tensor_name({Part(int(part) - 1), i.at.layer});
-  const std::string name = weight.substr(0, weight.size() - std::string_view("weight").size()) + "bias";
+  const std::string name = bias_name(checkpoint, part, i.at.layer);
   auto it = baked.changes.tensors.find(name);
   if (it == baked.changes.tensors.end()) {
     it = baked.changes.tensors.emplace(name, checkpoint.tensor(name).clone()).first;
