@@ -143,7 +143,7 @@ class Objective {
 struct Adam {
   at::Tensor m, v;
   int64_t t = 0;
-  void step(at::Tensor& x, const at::Tensor& gradient, double rate) {
+  at::Tensor step(const at::Tensor& x, const at::Tensor& gradient, double rate) {
     if (t++ == 0) {
       m = at::zeros(x.sizes(), x.options());
       v = at::zeros(x.sizes(), x.options());
@@ -151,53 +151,62 @@ struct Adam {
     m = 0.9 * m + 0.1 * gradient;
     v = 0.999 * v + 0.001 * gradient * gradient;
     const at::Tensor m_hat = m / (1 - std::pow(0.9, double(t))), v_hat = v / (1 - std::pow(0.999, double(t)));
-    x = x - rate * m_hat / (v_hat.sqrt() + 1e-8);
+    return x - rate * m_hat / (v_hat.sqrt() + 1e-8);
   }
 };
 
-void check(const ValueProblem& problem) {
+at::Tensor clamped(const at::Tensor& x, double bound) {
+  const double norm = x.norm().item<double>();
+  return norm > bound ? x * (bound / norm) : x;
+}
+
+void check(const model::Transformer& model, const ValueProblem& problem) {
   if (problem.contexts.empty() || problem.target.empty())
     fail(Code::kBug, "value optimisation without contexts or target");
   for (const ValueRow& row : problem.contexts)
     if (row.subject + int64_t(problem.target.size()) > int64_t(row.ids.size()))
       fail(Code::kData, "cannot optimise a value: the subject ends after the prompt's last token");
+  if (model.dtype() != at::kFloat) fail(Code::kBug, "value optimisation needs an fp32 model");
+}
+
+ValueResult without_steps(const Fixed& fixed, int64_t contexts) {
+  ValueResult result;
+  result.before_D = fixed.value_BD[0].clone();
+  result.keys_NF = fixed.key_BF.narrow(0, 0, contexts).clone();
+  result.values_ND = fixed.value_BD.narrow(0, 0, contexts).clone();
+  return result;
+}
+
+void record(ValueResult& result, const Loss& loss) {
+  result.loss.push_back(loss.total.item<double>());
+  result.nll.push_back(loss.nll_B.mean().item<double>());
+  result.kl.push_back(loss.kl.item<double>());
+  result.target_probability.push_back(std::exp(-loss.nll_B[0].item<double>()));
+  if (!std::isfinite(result.loss.back()))
+    fail(Code::kNumerics, "cannot optimise the value: loss is not a number at step {}", result.loss.size() - 1);
 }
 
 }  // namespace
 
 ValueResult optimise_value(const model::Transformer& model, const ValueProblem& problem, const ValueOptions& options) {
-  check(problem);
-  if (model.dtype() != at::kFloat) fail(Code::kBug, "value optimisation needs an fp32 model");
+  check(model, problem);
+  const at::AutoGradMode with_gradients(true);  // the caller may have switched them off
   Objective objective(model, problem, options);
-  const Fixed& fixed = objective.fixed();
-  const int64_t contexts = int64_t(problem.contexts.size());
-  ValueResult result;
-  result.before_D = fixed.value_BD[0].clone();
-  result.keys_NF = fixed.key_BF.narrow(0, 0, contexts).clone();
-  result.values_ND = fixed.value_BD.narrow(0, 0, contexts).clone();
+  ValueResult result = without_steps(objective.fixed(), int64_t(problem.contexts.size()));
   const double bound = options.clamp * result.before_D.norm().item<double>();
   at::Tensor delta = at::zeros({result.before_D.size(0)}, result.before_D.options());
   Adam adam;
   for (int64_t step = 0; step < options.steps; ++step) {
     throw_if_interrupted();
-    at::Tensor variable = delta.detach().requires_grad_(true);
+    const at::Tensor variable = delta.detach().requires_grad_(true);
     const Loss loss = objective(variable);
-    result.loss.push_back(loss.total.item<double>());
-    result.nll.push_back(loss.nll_B.mean().item<double>());
-    result.kl.push_back(loss.kl.item<double>());
-    result.target_probability.push_back(std::exp(-loss.nll_B[0].item<double>()));
-    if (!std::isfinite(result.loss.back()))
-      fail(Code::kNumerics, "cannot optimise the value: loss is not a number at step {}", step);
+    record(result, loss);
     if (result.loss.back() < options.loss_stop || step + 1 == options.steps) break;
     loss.total.backward();
-    at::NoGradGuard no_grad;
-    delta = delta.detach();
     // ‖δ‖ has no gradient at 0; the reference's autograd gives 0 there, and so does LibTorch's.
-    adam.step(delta, variable.grad(), options.learning_rate);
-    const double norm = delta.norm().item<double>();
-    if (norm > bound) delta = delta * (bound / norm);
+    delta = clamped(adam.step(delta, variable.grad(), options.learning_rate), bound);
   }
-  result.delta_D = delta.detach();
+  result.delta_D = delta;
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include "steps/optimise_value.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -92,6 +93,16 @@ TEST_F(OptimiseOnce, TheLastLayerCanBeEdited) {
   problem_.contexts = {{{56, 21, 40}, 2}};  // there the value reaches the answer only from its own token
   const ValueResult result = optimise_value(model_, problem_, {.layer = 2, .steps = 6});
   EXPECT_LT(result.nll.back(), result.nll.front());
+}
+
+TEST_F(OptimiseOnce, ACallerWithoutGradientsGetsTheSameValue) {
+  const ValueResult with = optimise_value(model_, problem_, {.layer = 1, .steps = 4});
+  const at::NoGradGuard no_grad;
+  const ValueResult without = optimise_value(model_, problem_, {.layer = 1, .steps = 4});
+  EXPECT_GT(with.delta_D.norm().item<float>(), 0);
+  EXPECT_TRUE(without.delta_D.equal(with.delta_D));
+  EXPECT_FALSE(without.delta_D.requires_grad());
+  EXPECT_FALSE(at::GradMode::is_enabled()) << "the caller's choice comes back";
 }
 
 TEST_F(OptimiseOnce, RefusesWhatItCannotDo) {
