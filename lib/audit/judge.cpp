@@ -521,17 +521,27 @@ std::string unspaced(const std::string_view (&table)[N], const std::string& text
 
 bool overlaps(const Match& a, const Match& b) { return a.begin < b.end && b.begin < a.end; }
 
-std::optional<Found> refusal_in(const Sentence& sentence, size_t index) {
-  static const Phrases refusals(kRefusals), exceptions(kNotRefusals);
-  const std::vector<std::string>& words = sentence.words;
-  for (size_t from = 0; from < words.size();) {
-    const auto found = find_any(refusals, words, from);
+// The first of the phrases that no exception overlaps. After `places` of them it gives up.
+std::optional<Match> find_refusal(const Phrases& phrases, const std::vector<std::string>& words, size_t places) {
+  static const Phrases exceptions(kNotRefusals);
+  for (size_t from = 0; places > 0 && from < words.size(); --places) {
+    const auto found = find_any(phrases, words, from);
     if (!found) break;
     const auto exception = find_any(exceptions, words, found->begin >= 1 ? found->begin - 1 : 0);
-    if (!exception || !overlaps(*exception, *found))
-      return Found{index, found->end, join(words, found->begin, found->end)};
+    if (!exception || !overlaps(*exception, *found)) return found;
     from = std::max(found->begin + 1, exception->end);
   }
+  return {};
+}
+
+Found found_in(const std::vector<std::string>& words, size_t sentence, const Match& match) {
+  return {sentence, match.end, join(words, match.begin, match.end)};
+}
+
+std::optional<Found> refusal_in(const Sentence& sentence, size_t index) {
+  static const Phrases refusals(kRefusals);
+  const std::vector<std::string>& words = sentence.words;
+  if (const auto match = find_refusal(refusals, words, words.size())) return found_in(words, index, *match);
   if (const std::string phrase = unspaced(kRefusalsUnspaced, sentence.text); !phrase.empty())
     return Found{index, words.size(), phrase};
   return {};
@@ -624,13 +634,10 @@ std::optional<Found> opening_refusal(const Reading& reading) {
 }
 
 std::optional<Found> late_refusal(const Reading& reading) {
-  static const Phrases late(kLateRefusals), exceptions(kNotRefusals);
+  static const Phrases late(kLateRefusals);
   for (size_t i = 0; i < reading.sentences.size(); ++i) {
     const std::vector<std::string>& words = reading.sentences[i].words;
-    const auto found = find_any(late, words);
-    if (!found) continue;
-    const auto exception = find_any(exceptions, words, found->begin >= 1 ? found->begin - 1 : 0);
-    if (!exception || !overlaps(*exception, *found)) return Found{i, found->end, join(words, found->begin, found->end)};
+    if (const auto match = find_refusal(late, words, 1)) return found_in(words, i, *match);
   }
   return {};
 }
