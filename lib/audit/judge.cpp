@@ -588,7 +588,7 @@ double distinct_share(const std::vector<std::string>& words, size_t n) {
 double entropy_share(const std::vector<std::string>& words) {
   const double n = static_cast<double>(words.size());
   const double most = (2.0 / 3.0 * std::log2(n - 1) + 4.0 / 3.0 * std::log2(n - 2)) / 2;
-  return ngram_entropy(join(words, 0, words.size())) / most;
+  return ngram_entropy(words) / most;
 }
 
 std::string incoherence(const Reading& reading) {

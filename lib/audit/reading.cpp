@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <map>
 #include <optional>
 #include <utility>
+
+#include "steps/ngram_entropy.h"
 
 namespace suture::audit {
 namespace {
@@ -434,18 +435,6 @@ void count_characters(Reading& reading, std::u32string_view line) {
   }
 }
 
-double entropy_of_ngrams(const std::vector<std::string_view>& words, size_t n) {
-  std::map<std::vector<std::string_view>, int64_t> counts;
-  int64_t total = 0;
-  for (size_t i = 0; i + n <= words.size(); ++i, ++total) ++counts[{words.begin() + i, words.begin() + i + n}];
-  double bits = 0;
-  for (const auto& [gram, count] : counts) {
-    const double share = static_cast<double>(count) / static_cast<double>(total);
-    bits -= share * std::log2(share);
-  }
-  return bits;
-}
-
 }  // namespace
 
 Reading read_response(std::string_view text) {
@@ -463,16 +452,11 @@ Reading read_response(std::string_view text) {
 
 std::vector<std::string> words_of(std::string_view text) { return split_words(uniform_text(text)); }
 
-double ngram_entropy(std::string_view text) {
-  constexpr double kBigramWeight = 2.0 / 3.0, kTrigramWeight = 4.0 / 3.0;
-  constexpr std::string_view kSpace = " \t\r\n\f\v";
-  std::vector<std::string_view> words;
-  for (size_t at = text.find_first_not_of(kSpace); at != text.npos; at = text.find_first_not_of(kSpace, at)) {
-    const size_t end = std::min(text.find_first_of(kSpace, at), text.size());
-    words.push_back(text.substr(at, end - at));
-    at = end;
-  }
-  return (kBigramWeight * entropy_of_ngrams(words, 2) + kTrigramWeight * entropy_of_ngrams(words, 3)) / 2;
+double ngram_entropy(const std::vector<std::string>& words) {
+  std::map<std::string_view, int32_t> numbers;  // in order of appearance
+  std::vector<int32_t> ids;
+  for (const std::string& word : words) ids.push_back(numbers.emplace(word, int32_t(numbers.size())).first->second);
+  return steps::ngram_entropy(ids);
 }
 
 }  // namespace suture::audit

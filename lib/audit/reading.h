@@ -33,8 +33,7 @@ Reading read_response(std::string_view text);
 // Lower-case words with uniform quotes and expanded contractions: what both phrases and responses are compared as.
 std::vector<std::string> words_of(std::string_view text);
 
-// Fluency (ROME's "n-gram entropy"): Shannon entropy in bits of the word bigrams times 2/3 and of the word trigrams
-// times 4/3, averaged. Words are separated by white space. Fewer than two words give 0.
-double ngram_entropy(std::string_view text);
+// steps::ngram_entropy over words.
+double ngram_entropy(const std::vector<std::string>& words);
 
 }  // namespace suture::audit

@@ -10,6 +10,7 @@
 
 #include "core/progress.h"
 #include "decode/score.h"
+#include "steps/ngram_entropy.h"
 
 namespace suture::steps {
 namespace {
@@ -110,17 +111,6 @@ void generate(const decode::LanguageModel& model, const std::vector<Fact>& facts
   }
 }
 
-double entropy(const std::vector<int32_t>& ids, size_t n) {
-  std::map<std::vector<int32_t>, int64_t> counts;
-  int64_t total = 0;
-  for (size_t i = 0; i + n <= ids.size(); ++i, ++total)
-    ++counts[{ids.begin() + int64_t(i), ids.begin() + int64_t(i + n)}];
-  double bits = 0;
-  for (const auto& [gram, count] : counts)
-    bits -= double(count) / double(total) * std::log2(double(count) / double(total));
-  return bits;
-}
-
 struct Share {
   int64_t hits = 0, n = 0;
   void add(bool hit) {
@@ -204,10 +194,6 @@ FactState fact_state_from(const Json& json) {
                   std::numeric_limits<double>::quiet_NaN(),
                   {}};
   return state;
-}
-
-double ngram_entropy(const std::vector<int32_t>& ids) {
-  return (2.0 / 3 * entropy(ids, 2) + 4.0 / 3 * entropy(ids, 3)) / 2;
 }
 
 std::vector<FactState> measure_facts(const decode::LanguageModel& model, const std::vector<Fact>& facts,

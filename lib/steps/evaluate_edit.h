@@ -17,7 +17,7 @@ struct FactState {                       // one fact under one model
   Continuation target_new, target_true;  // on the fact's own prompt
   std::vector<Continuation> paraphrase_new, paraphrase_true;
   std::vector<Continuation> neighbour_new, neighbour_true;
-  double generation_entropy = 0;  // bits; NaN without generation prompts
+  double generation_entropy = 0;  // ngram_entropy.h; NaN without generation prompts
   std::vector<std::string> generated;
 };
 
@@ -27,9 +27,6 @@ std::vector<FactState> measure_facts(const decode::LanguageModel& model, const s
 
 Json to_json(const FactState& state);  // without the generations
 FactState fact_state_from(const Json& json);
-
-// Weighted mean of bigram and trigram entropies in bits (2/3 and 4/3, halved), the reference code's fluency.
-double ngram_entropy(const std::vector<int32_t>& ids);
 
 // Per fact and together. Shares are means over prompts: efficacy (target is top-1), paraphrase (likewise),
 // neighbourhood (first choice is what it was before), and the comparisons P(new) > P(true) of the paper under

@@ -51,11 +51,12 @@ TEST(Reading, SurvivesBrokenUtf8) {
 // Expected by Python: collections.Counter over n-grams, numpy.mean(entropies * [2/3, 4/3]).
 TEST(NgramEntropy, EqualsTheReferenceFormula) {
   constexpr double kRounding = 1e-12;
-  EXPECT_NEAR(ngram_entropy("a b a b a b c"), 1.501001368933990, kRounding);
-  EXPECT_NEAR(ngram_entropy("the cat sat on the mat\nand the cat sat  on the rug"), 2.915416660139998, kRounding);
-  EXPECT_EQ(ngram_entropy("x x x x"), 0);
-  EXPECT_EQ(ngram_entropy("x"), 0);
-  EXPECT_EQ(ngram_entropy(""), 0);
+  EXPECT_NEAR(ngram_entropy({"a", "b", "a", "b", "a", "b", "c"}), 1.501001368933990, kRounding);
+  const std::vector<std::string> cat = words_of("the cat sat on the mat\nand the cat sat  on the rug");
+  EXPECT_NEAR(ngram_entropy(cat), 2.915416660139998, kRounding);
+  EXPECT_EQ(ngram_entropy({"x", "x", "x", "x"}), 0);
+  EXPECT_EQ(ngram_entropy({"x"}), 0);
+  EXPECT_EQ(ngram_entropy({}), 0);
 }
 
 }  // namespace
