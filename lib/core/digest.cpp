@@ -3,6 +3,8 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/file.h"
 
@@ -36,6 +38,16 @@ std::string Sha256::hex() {
 
 std::string sha256(std::string_view text) { return Sha256().update(text).hex(); }
 std::string sha256(std::span<const std::byte> bytes) { return Sha256().update(bytes).hex(); }
-std::string sha256_file(const std::filesystem::path& path) { return sha256(MappedFile(path).bytes()); }
+
+std::string sha256_file(const std::filesystem::path& path) {
+  constexpr size_t kWindow = size_t{64} << 20;  // a hashed file must not fill the process with its pages
+  const MappedFile file(path);
+  Sha256 whole;
+  for (size_t start = 0; start < file.bytes().size(); start += kWindow) {
+    whole.update(file.bytes().subspan(start, std::min(kWindow, file.bytes().size() - start)));
+    file.forget_pages();
+  }
+  return whole.hex();
+}
 
 }  // namespace suture

@@ -79,6 +79,10 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::forget_pages() const {
+  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);
+}
+
 AtomicFile::AtomicFile(fs::path target) : target_(std::move(target)), temporary_(sibling(target_, "part")) {
   make_parent(target_);
   file_ = std::fopen(temporary_.c_str(), "wb");

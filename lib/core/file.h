@@ -31,6 +31,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const fs::path& path() const { return path_; }
+  // Gives the pages read so far back to the system; reading them again fetches them from the file.
+  void forget_pages() const;
 
  private:
   fs::path path_;

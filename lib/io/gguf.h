@@ -63,6 +63,7 @@ class GgufFile : public std::enable_shared_from_this<GgufFile> {
   std::span<const std::byte> bytes(const std::string& name) const;
   uint32_t version() const { return version_; }
   const fs::path& path() const { return map_.path(); }
+  void forget_pages() const { map_.forget_pages(); }
 
   using Scalar = std::variant<bool, int64_t, uint64_t, double, std::string>;
   using Array = std::variant<std::vector<bool>, std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;

@@ -44,6 +44,7 @@ class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
   at::Tensor tensor(const std::string& name) const;
   std::span<const std::byte> bytes(const std::string& name) const;
   const fs::path& path() const { return map_.path(); }
+  void forget_pages() const { map_.forget_pages(); }
 
  private:
   explicit SafetensorsFile(const fs::path& path) : map_(path) {}

@@ -160,7 +160,8 @@ void copy_other_files(const TensorFolder& source, const FolderChange& change, co
   const bool changed = !change.tensors.empty() || !change.removed.empty();
   for (const auto& entry : fs::directory_iterator(source.path())) {
     const fs::path name = entry.path().filename();
-    if (!entry.is_regular_file() || weights.contains(name) || change.files.contains(name.string())) continue;
+    if (!entry.is_regular_file() || weights.contains(name)) continue;
+    if (change.files.contains(name.string()) || change.left_out.contains(name.string())) continue;
     if (changed && is_other_weights(name))
       spdlog::warn("left out {}: it holds the weights before the change", entry.path().string());
     else

@@ -52,6 +52,7 @@ struct FolderChange {
   std::map<std::string, at::Tensor> tensors;  // changed (dtype and shape of the file, the caller casts) or added
   std::set<std::string> removed;
   std::map<std::string, std::string> files;  // text files replaced or added, by plain file name
+  std::set<std::string> left_out;            // other files that are not copied, by plain file name
 };
 
 // Writes `source` with the change into `destination`, an existing empty folder (an AtomicFolder's temporary).

@@ -2,7 +2,7 @@
 #include "methods/linear_probe.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/eye.h>
+#include <ATen/ops/diag.h>
 #include <ATen/ops/linalg_solve.h>
 #include <ATen/ops/matmul.h>
 
@@ -12,6 +12,9 @@
 
 namespace suture::methods {
 namespace {
+
+// Of a direction in which no prompt differs, as a share of all variance: keeps the system solvable.
+constexpr double kNoVariance = 1e-12;
 
 double share_above(const std::vector<double>& scores, double threshold) {
   return double(std::count_if(scores.begin(), scores.end(), [&](double s) { return s > threshold; })) /
@@ -28,8 +31,7 @@ Probe fit_probe(const at::Tensor& harmful_ND, const at::Tensor& harmless_ND, dou
   const at::Tensor mu1 = x1.mean(0), mu0 = x0.mean(0);
   const at::Tensor c1 = x1 - mu1, c0 = x0 - mu0;
   const at::Tensor S = (at::matmul(c1.t(), c1) + at::matmul(c0.t(), c0)) / double(x1.size(0) + x0.size(0) - 2);
-  const int64_t D = S.size(0);
-  const at::Tensor regular = S + at::eye(D, at::kDouble) * (shrinkage * S.trace() / double(D));
+  const at::Tensor regular = S + at::diag(shrinkage * S.diagonal().clamp_min(kNoVariance * S.trace()));
   at::Tensor w = at::linalg_solve(regular, mu1 - mu0);
   w = w * (2 / at::matmul(w, mu1 - mu0));
   const double bias = -at::matmul(w, (mu1 + mu0) / 2).item<double>();

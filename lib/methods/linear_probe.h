@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A linear probe that tells harmful from harmless prompts: Fisher's linear discriminant with shrinkage.
 //
-//   w = (S + ρ·tr(S)/D·I)⁻¹ (μ₁ − μ₀),  score(x) = w·x − w·(μ₀+μ₁)/2       S: pooled within-class covariance
+//   w = (S + ρ·diag(S))⁻¹ (μ₁ − μ₀),  score(x) = w·x − w·(μ₀+μ₁)/2       S: pooled within-class covariance
 //
-// Scaled so that the class means score ±1. The threshold is chosen on data the probe was not fitted to: halfway between
+// Shrinking towards the diagonal leaves a few directions of huge variance, which residual streams have, from deciding
+// how much all others are smoothed. Scaled so that the class means score ±1. The threshold is chosen on data the probe was not fitted to: halfway between
 // the highest harmless and the lowest harmful score when they are apart, else where the two error rates together are
 // least.
 #pragma once

@@ -225,6 +225,8 @@ const std::string& Checkpoint::digest() const {
 
 std::map<std::string, std::string> Checkpoint::text_files() const { return impl_->source->text_files(); }
 
+void Checkpoint::forget_pages() const { impl_->source->forget_pages(); }
+
 void write_checkpoint(const Checkpoint& source, const Changes& changes, const fs::path& destination,
                       std::optional<at::ScalarType> dtype) {
   if (!source.is_gguf() && !dtype) {

@@ -57,6 +57,8 @@ class Checkpoint {
   const std::string& digest() const;
   // Text files of an HF folder for this model (config.json, tokenizer, template, ...), for GGUF rebuilt.
   std::map<std::string, std::string> text_files() const;
+  // Tensors are views on mapped files: this gives the memory of what was read back to the system.
+  void forget_pages() const;
 
  private:
   struct Impl;

@@ -20,6 +20,7 @@ class Source {
   virtual uint64_t bytes() const = 0;
   virtual std::vector<fs::path> weight_files() const = 0;
   virtual std::map<std::string, std::string> text_files() const = 0;
+  virtual void forget_pages() const = 0;
 };
 
 std::unique_ptr<Source> open_folder_source(const fs::path& folder);

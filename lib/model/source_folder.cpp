@@ -40,6 +40,9 @@ class FolderSource : public Source {
     }
     return files;
   }
+  void forget_pages() const override {
+    for (const auto& shard : tensors_.shards()) shard->forget_pages();
+  }
 
  private:
   fs::path folder_;

@@ -78,6 +78,7 @@ class GgufSource : public Source {
     return total;
   }
   std::vector<fs::path> weight_files() const override { return {file_->path()}; }
+  void forget_pages() const override { file_->forget_pages(); }
   std::map<std::string, std::string> text_files() const override {
     std::map<std::string, std::string> files = text::to_files(text());
     files["config.json"] = to_text(config_);

@@ -144,6 +144,7 @@ Transformer Transformer::load(const Checkpoint& checkpoint, LoadOptions options)
     layer.up = Linear(joined({Part::kGate, Part::kUp}, l), joined({Part::kGateBias, Part::kUpBias}, l));
     layer.down = Linear(get(Part::kDown, l), get(Part::kDownBias, l));
     impl->layers.push_back(std::move(layer));
+    checkpoint.forget_pages();
   }
   if (config.family->traits.position == Position::kRope)
     impl->inverse_frequencies = inverse_frequencies(config.rope, config.head_dim).to(options.device);

@@ -61,7 +61,11 @@ std::vector<Text> all_questions() {
                                                         {"demonstrations/refusals.jsonl", "question"},
                                                         {"demonstrations/harmless.jsonl", "question"},
                                                         {"demonstrations/harmful_questions.jsonl", "question"},
-                                                        {"demonstrations/harmless_questions.jsonl", "question"}}) {
+                                                        {"demonstrations/harmless_questions.jsonl", "question"},
+                                                        {"demonstrations/gate_harmful.jsonl", "question"},
+                                                        {"demonstrations/gate_harmless.jsonl", "question"},
+                                                        {"demonstrations/validation_harmful.jsonl", "question"},
+                                                        {"demonstrations/validation_harmless.jsonl", "question"}}) {
     const std::vector<Text> texts = column(file, name);
     all.insert(all.end(), texts.begin(), texts.end());
   }

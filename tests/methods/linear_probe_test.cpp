@@ -73,6 +73,20 @@ TEST(FitProbe, EqualsAHandComputation) {
   EXPECT_NEAR(probe.bias, -(0.6 * 2 - 0.2 * 1), 1e-12);
 }
 
+// With rho = 1 the diagonal doubles: [[2,1],[1,4]]^-1 (4,2) = (2,0); times 2/(2*4) = (0.5, 0).
+TEST(FitProbe, ShrinksEveryDirectionByItsOwnVariance) {
+  const at::Tensor harmful = at::tensor({3.0, 1.0, 5.0, 3.0}, at::kDouble).view({2, 2});
+  const at::Tensor harmless = at::tensor({0.0, 1.0, 0.0, -1.0}, at::kDouble).view({2, 2});
+  const Probe probe = fit_probe(harmful, harmless, 1);
+  EXPECT_NEAR(probe.weight_D[0].item<double>(), 0.5, 1e-6);
+  EXPECT_NEAR(probe.weight_D[1].item<double>(), 0, 1e-6);
+  // A direction measured in other units is weighted the other way round: the scores stay.
+  const at::Tensor units = at::tensor({1.0, 1000.0}, at::kDouble);
+  const Probe scaled = fit_probe(harmful * units, harmless * units, 1);
+  for (int64_t i = 0; i < 2; ++i)
+    EXPECT_NEAR(probe_scores(scaled, harmful * units)[size_t(i)], probe_scores(probe, harmful)[size_t(i)], 1e-5);
+}
+
 TEST(FitProbe, NeedsTwoOfEach) {
   const at::Tensor one = at::tensor({1.0, 2.0}, at::kDouble).view({1, 2}),
                    two = at::tensor({1.0, 2.0, 3.0, 5.0}, at::kDouble).view({2, 2});

@@ -21,8 +21,12 @@ std::string digest_of(const AuditConfig& config, const Suites& suites, at::Scala
       .update(c10::toString(dtype));
   for (const SubjectConfig& subject : config.subjects) {
     digest.update(records[subject.name]["digest"].get<std::string>());
-    for (const fs::path& file : {subject.plan, subject.guide})
-      if (!file.empty()) digest.update(read_text(file, Code::kConfig));
+    if (!subject.plan.empty()) digest.update(read_plan(subject.plan).digest());  // its vectors, not their path
+    if (!subject.guide.empty()) {
+      const GuideFile guide = read_guide(subject.guide);
+      digest.update(read_text(subject.guide, Code::kConfig));
+      if (!guide.harmful_model.empty()) digest.update(model::Checkpoint::open(guide.harmful_model).digest());
+    }
   }
   for (const fs::path& file : {config.facts, config.neutral.text})
     if (!file.empty()) digest.update(sha256_file(file));

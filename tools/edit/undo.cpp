@@ -44,8 +44,8 @@ int run_undo(const Invocation& invocation) {
   io::FolderChange change;
   for (const io::OriginalTensor& original : delta.originals) change.tensors[original.name] = tensor_of(original);
   change.files = delta.original_files;
+  change.left_out = {"edit.delta.h5", "manifest.json"};
   io::rewrite_folder(edited, change, out.path());
-  for (const char* ours : {"edit.delta.h5", "manifest.json"}) fs::remove(out.path() / ours);
   const io::TensorFolder restored = io::TensorFolder::open(out.path());
   for (const io::OriginalTensor& original : delta.originals)
     if (sha256(restored.bytes(original.name)) != original.sha256_before)

@@ -66,13 +66,13 @@ struct ResidualConfig {
 struct GateConfig {
   int64_t layer = -1;
   std::vector<fs::path> harmful, harmless;
-  double shrinkage = 0.1;
+  double shrinkage = 0.3;
   template <class V>
   void visit(V& v) {
     v.optional("layer", layer, "0-based block the probe reads; -1: no gate", config::at_least(-1));
     v.optional("harmful", harmful, "data sets with a column 'question'");
     v.optional("harmless", harmless, "data sets with a column 'question'");
-    v.optional("shrinkage", shrinkage, "added to the covariance, as a share of its mean diagonal",
+    v.optional("shrinkage", shrinkage, "added to the covariance's diagonal, as a share of it",
                config::between(1e-6, 10));
   }
   void check(config::Checker& c) const {
@@ -195,8 +195,8 @@ std::vector<std::vector<int32_t>> chat_prompts(const Work& work, const std::vect
   return prompts;
 }
 
-// Prompts are scored by probes that did not see them: three folds, each fitted to the other two thirds.
-constexpr int64_t kFolds = 3;
+// Prompts are scored by probes that did not see them: five folds, each fitted to the other four fifths.
+constexpr int64_t kFolds = 5;
 
 at::Tensor fold(const at::Tensor& x_ND, int64_t number, bool inside) {
   std::vector<at::Tensor> rows;
