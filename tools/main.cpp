@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command table. To add a command: define its row in tools/<group>/<name>.cpp, declare it in tools/commands.h, list
 // it here.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string_view>
+
 #include "tools/cli.h"
 #include "tools/commands.h"
 
@@ -27,6 +32,20 @@ constexpr Group kGroups[] = {
     {"audit", "measure what a model refuses, before and after"},
 };
 
+// A worker thread of LibTorch spins while it waits for the others, by default for milliseconds. On a busy machine it then
+// takes the processor from the very thread that it waits for: four times slower with one other process on two cores,
+// and idle machines gain nothing. OpenMP reads the setting before main, so the program starts itself once more.
+void spin_briefly(char** argv) {
+  const char* threads = std::getenv("OMP_NUM_THREADS");
+  const bool alone = threads != nullptr && std::string_view(threads) == "1";
+  if (alone || std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("GOMP_SPINCOUNT", "1000", 1);
+  ::execv("/proc/self/exe", argv);  // goes on as it is where that fails
+}
+
 }  // namespace
 
-int main(int argc, char** argv) { return run({argv + (argc > 0 ? 1 : 0), argv + argc}, commands(), kGroups); }
+int main(int argc, char** argv) {
+  spin_briefly(argv);
+  return run({argv + (argc > 0 ? 1 : 0), argv + argc}, commands(), kGroups);
+}

@@ -2,9 +2,11 @@
 // suture extract amplify: vectors of safe behaviour from few-shot refusals, and a probe that says when to use them.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 
 #include "core/log.h"
 #include "core/progress.h"
+#include "core/random.h"
 #include "io/vector_store.h"
 #include "methods/amplification.h"
 #include "methods/linear_probe.h"
@@ -101,7 +103,7 @@ struct AmplifyConfig {
     v.optional("heads", heads, "sum of head outputs (SafeInfer)");
     v.optional("residual", residual, "difference of residual streams with and without demonstrations");
     v.optional("gate", gate, "probe that tells harmful prompts");
-    v.optional("seed", seed, "of the drawn demonstrations");
+    v.optional("seed", seed, "of the drawn demonstrations and the gate's folds");
     v.optional("tokens", tokens, "recommended tokens for the vectors");
   }
 };
@@ -205,7 +207,15 @@ at::Tensor fold(const at::Tensor& x_ND, int64_t number, bool inside) {
   return at::stack(rows);
 }
 
-methods::ProbeCheck cross_checked(const at::Tensor& harmful_ND, const at::Tensor& harmless_ND, double shrinkage) {
+// Files are written topic by topic and opening by opening: in file order a fold would miss a whole kind.
+at::Tensor shuffled(const at::Tensor& x_ND, uint64_t seed, std::string_view name) {
+  return x_ND.index_select(0, at::tensor(Stream(seed, name).permutation(x_ND.size(0))));
+}
+
+methods::ProbeCheck cross_checked(const at::Tensor& in_order_harmful_ND, const at::Tensor& in_order_harmless_ND,
+                                  double shrinkage, uint64_t seed) {
+  const at::Tensor harmful_ND = shuffled(in_order_harmful_ND, seed, "gate, harmful folds");
+  const at::Tensor harmless_ND = shuffled(in_order_harmless_ND, seed, "gate, harmless folds");
   std::vector<double> harmful, harmless;
   const auto add = [](std::vector<double>& all, const std::vector<double>& more) {
     all.insert(all.end(), more.begin(), more.end());
@@ -229,7 +239,7 @@ void add_gate(Work& work) {
   };
   const at::Tensor harmful_ND = states(config.harmful, sources["harmful"], "gate, harmful");
   const at::Tensor harmless_ND = states(config.harmless, sources["harmless"], "gate, harmless");
-  const methods::ProbeCheck check = cross_checked(harmful_ND, harmless_ND, config.shrinkage);
+  const methods::ProbeCheck check = cross_checked(harmful_ND, harmless_ND, config.shrinkage, work.config.seed);
   const methods::Probe probe = methods::fit_probe(harmful_ND, harmless_ND, config.shrinkage);
   const Json held_out = {{"folds", kFolds},          {"area", check.area},
                          {"caught", check.caught},   {"false_alarms", check.false_alarms},
