@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
 
 #include "tools/cli.h"
@@ -40,7 +41,9 @@ void spin_briefly(char** argv) {
   const bool alone = threads != nullptr && std::string_view(threads) == "1";
   if (alone || std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   ::setenv("GOMP_SPINCOUNT", "1000", 1);
-  ::execv("/proc/self/exe", argv);  // goes on as it is where that fails
+  std::error_code absent;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", absent);
+  if (!absent) ::execv(program.c_str(), argv);  // goes on as it is where that fails
 }
 
 }  // namespace
