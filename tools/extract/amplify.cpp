@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // suture extract amplify: vectors of safe behaviour from few-shot refusals, and a probe that says when to use them.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
@@ -67,13 +68,16 @@ struct ResidualConfig {
 
 struct GateConfig {
   int64_t layer = -1;
-  std::vector<fs::path> harmful, harmless;
+  std::vector<fs::path> harmful, harmless, plain;
   double shrinkage = 0.3;
   template <class V>
   void visit(V& v) {
     v.optional("layer", layer, "0-based block the probe reads; -1: no gate", config::at_least(-1));
     v.optional("harmful", harmful, "data sets with a column 'question'");
     v.optional("harmless", harmless, "data sets with a column 'question'");
+    v.optional("plain", plain,
+               "data sets whose 'answer' texts are harmless without a chat template too: without them a chat gate may "
+               "take any plain text for harmful");
     v.optional("shrinkage", shrinkage, "added to the covariance's diagonal, as a share of it",
                config::between(1e-6, 10));
   }
@@ -197,6 +201,22 @@ std::vector<std::vector<int32_t>> chat_prompts(const Work& work, const std::vect
   return prompts;
 }
 
+// The first tokens of every answer, as text that no chat template surrounds.
+std::vector<std::vector<int32_t>> plain_starts(const Work& work, const std::vector<fs::path>& files, Json& sources) {
+  constexpr size_t kLengths[] = {6, 12, 20};
+  std::vector<std::vector<int32_t>> starts;
+  for (const fs::path& file : files) {
+    const steps::Demonstrations texts = steps::read_demonstrations(file);
+    for (const steps::Demonstration& pair : texts.pairs) {
+      const std::vector<int32_t> ids = work.model.encode(pair.answer).ids;
+      for (const size_t length : kLengths)
+        if (ids.size() >= length) starts.emplace_back(ids.begin(), ids.begin() + int64_t(length));
+    }
+    sources.push_back({{"path", texts.origin}, {"sha256", texts.digest}, {"answers", texts.pairs.size()}});
+  }
+  return starts;
+}
+
 // Prompts are scored by probes that did not see them: five folds, each fitted to the other four fifths.
 constexpr int64_t kFolds = 5;
 
@@ -231,14 +251,15 @@ methods::ProbeCheck cross_checked(const at::Tensor& in_order_harmful_ND, const a
 void add_gate(Work& work) {
   const GateConfig& config = work.config.gate;
   const Stopwatch watch;
-  Json sources = {{"harmful", Json::array()}, {"harmless", Json::array()}};
+  Json sources = {{"harmful", Json::array()}, {"harmless", Json::array()}, {"plain", Json::array()}};
   const Point point{Site::kResidOut, config.layer};
-  const auto states = [&](const std::vector<fs::path>& files, Json& list, std::string_view what) {
-    return steps::last_token_activations(work.model.transformer, chat_prompts(work, files, list), {point}, what)
-        .at(point);
+  const auto states = [&](const std::vector<std::vector<int32_t>>& prompts, std::string_view what) {
+    return steps::last_token_activations(work.model.transformer, prompts, {point}, what).at(point);
   };
-  const at::Tensor harmful_ND = states(config.harmful, sources["harmful"], "gate, harmful");
-  const at::Tensor harmless_ND = states(config.harmless, sources["harmless"], "gate, harmless");
+  const at::Tensor harmful_ND = states(chat_prompts(work, config.harmful, sources["harmful"]), "gate, harmful");
+  at::Tensor harmless_ND = states(chat_prompts(work, config.harmless, sources["harmless"]), "gate, harmless");
+  if (const auto plain = plain_starts(work, config.plain, sources["plain"]); !plain.empty())
+    harmless_ND = at::cat({harmless_ND, states(plain, "gate, plain text")}, 0);
   const methods::ProbeCheck check = cross_checked(harmful_ND, harmless_ND, config.shrinkage, work.config.seed);
   const methods::Probe probe = methods::fit_probe(harmful_ND, harmless_ND, config.shrinkage);
   const Json held_out = {{"folds", kFolds},          {"area", check.area},
@@ -296,7 +317,7 @@ int run_amplify(const Invocation& invocation) {
   hook::Where::parse(config.tokens);
   steps::Demonstrations demonstrations = steps::read_demonstrations(config.demonstrations);
   steps::Questions queries = steps::read_questions(config.queries);
-  for (const auto* files : {&config.gate.harmful, &config.gate.harmless})
+  for (const auto* files : {&config.gate.harmful, &config.gate.harmless, &config.gate.plain})
     for (const fs::path& file : *files) require_exists(file, "data set", Code::kData);
   if (invocation.common.check) return 0;
   require_exists(config.model, "model", Code::kModel);
