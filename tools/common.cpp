@@ -182,7 +182,7 @@ void require_ids(const std::vector<int32_t>& ids, const model::ModelConfig& conf
   for (const int32_t id : ids)
     if (id < 0 || id >= config.vocab)
       fail(Code::kData, "cannot use token {} of {}: the vocabulary has ids 0..{}", id, what, config.vocab - 1);
-  const bool bounded = config.family->traits.position == model::Position::kLearned;
+  const bool bounded = config.traits.position == model::Position::kLearned;
   if (bounded && int64_t(ids.size()) + more > config.context)
     fail(Code::kData, "cannot fit {}: {} tokens and {} to come, the model has {} positions", what, ids.size(), more,
          config.context);

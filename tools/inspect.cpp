@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // suture inspect: what a checkpoint is, from its headers. Tensor data is read only for --digest.
 #include <algorithm>
+#include <map>
 
 #include "decode/language_model.h"
 #include "model/bake.h"
+#include "model/family_document.h"
 #include "tools/commands.h"
 #include "tools/common.h"
 
@@ -13,7 +15,8 @@ namespace {
 namespace po = boost::program_options;
 
 void options(po::options_description& own) {
-  own.add_options()("digest", po::bool_switch(), "compute the checkpoint's SHA-256, which reads it all");
+  own.add_options()("digest", po::bool_switch(), "compute the checkpoint's SHA-256, which reads it all")(
+      "families", po::bool_switch(), "print the table of model families instead, as Markdown");
 }
 
 int64_t parameters(const model::Checkpoint& checkpoint) {
@@ -32,17 +35,52 @@ std::string activation(model::Activation value) {
     case model::Activation::kGelu: return "gelu";
     case model::Activation::kGeluTanh: return "gelu_tanh";
     case model::Activation::kRelu: return "relu";
+    case model::Activation::kClampedSwiglu: return "clamped swiglu";
   }
   return "?";
 }
 
+std::string rope_text(const model::Rope& rope, const model::ModelConfig& c) {
+  using model::RopeKind;
+  std::string text = fmt::format("rope, theta {}", rope.theta);
+  if (rope.dim != c.head_dim) text += fmt::format(" on {} of {} numbers", rope.dim, c.head_dim);
+  if (rope.kind == RopeKind::kLinear) text += fmt::format(", linear scaling by {}", rope.factor);
+  if (rope.kind == RopeKind::kDynamic) text += fmt::format(", dynamic scaling by {} beyond {}", rope.factor, rope.original_context);
+  if (rope.kind == RopeKind::kYarn) text += fmt::format(", yarn scaling by {} from {}", rope.factor, rope.original_context);
+  if (rope.kind == RopeKind::kLlama3) text += fmt::format(", llama3 scaling by {} from {}", rope.factor, rope.original_context);
+  if (rope.kind == RopeKind::kLongrope) text += fmt::format(", longrope beyond {}", rope.original_context);
+  return text;
+}
+
 std::string positions(const model::ModelConfig& c) {
-  if (c.family->traits.position == model::Position::kLearned) return fmt::format("learned, {}", c.context);
-  std::string text = fmt::format("rope, theta {}", c.rope.theta);
-  if (c.rope.kind == model::RopeKind::kLinear) text += fmt::format(", linear scaling by {}", c.rope.factor);
-  if (c.rope.kind == model::RopeKind::kLlama3)
-    text += fmt::format(", llama3 scaling by {} from {}", c.rope.factor, c.rope.original_context);
+  if (c.traits.position == model::Position::kLearned) return fmt::format("learned, {}", c.context);
+  if (c.traits.position == model::Position::kAlibi) return fmt::format("alibi; context {}", c.context);
+  std::string text;
+  for (const model::Rope& rope : c.ropes) text += (text.empty() ? "" : " / ") + rope_text(rope, c);
+  const auto without = std::count_if(c.layer.begin(), c.layer.end(), [](const auto& layer) { return layer.rope < 0; });
+  if (without > 0) text += fmt::format(", none in {} blocks", without);
   return fmt::format("{}; context {}", text, c.context);
+}
+
+// "all earlier tokens", or how many blocks see only so many.
+std::string reach(const model::ModelConfig& c) {
+  std::map<int64_t, int64_t> blocks;
+  for (const model::LayerConfig& layer : c.layer) ++blocks[layer.window];
+  if (blocks.size() == 1 && blocks.contains(0)) return "";
+  std::string text;
+  for (const auto& [window, count] : blocks)
+    if (window > 0) text += fmt::format(", a window of {} in {} blocks", window, count);
+  return text;
+}
+
+std::string norm_text(const model::ModelConfig& c) {
+  using model::Norm;
+  using model::Placement;
+  const bool rms = c.traits.norm == Norm::kRms || c.traits.norm == Norm::kRmsPlusOne;
+  const std::string_view where = c.traits.placement == Placement::kAfter    ? " after each part"
+                                 : c.traits.placement == Placement::kAround ? " around each part"
+                                                                            : "";
+  return fmt::format("{}{}", rms ? "rms" : "layer", where);
 }
 
 std::string biases(const model::Checkpoint& checkpoint) {
@@ -85,9 +123,9 @@ Json facts(const model::Checkpoint& checkpoint, bool with_digest) {
                {"layers", c.layers},
                {"width", c.width},
                {"hidden", c.hidden},
-               {"gated", c.family->traits.gated},
+               {"gated", c.traits.gated},
                {"activation", activation(c.activation)},
-               {"norm", c.family->traits.norm == model::Norm::kRms ? "rms" : "layer"},
+               {"norm", norm_text(c)},
                {"epsilon", c.eps},
                {"heads", c.heads},
                {"kv_heads", c.kv_heads},
@@ -154,8 +192,13 @@ class Lines {
 
 void add_shape(Lines& lines, const model::ModelConfig& c, const Json& j) {
   lines.add("blocks", "{} of width {}, {} norm (epsilon {:.6g})", c.layers, c.width, j["norm"].get<std::string>(), c.eps);
-  lines.add("attention", "{} heads of {}, {} of keys and values", c.heads, c.head_dim, c.kv_heads);
-  lines.add("MLP", "{} wide, {}{}", c.hidden, activation(c.activation), c.family->traits.gated ? ", gated" : "");
+  lines.add("attention", "{} heads of {}, {} of keys and values{}", c.heads, c.head_dim, c.kv_heads, reach(c));
+  lines.add("MLP", "{} wide, {}{}", c.hidden, activation(c.activation), c.traits.gated ? ", gated" : "");
+  if (c.experts > 0) {
+    const auto sparse = std::count_if(c.layer.begin(), c.layer.end(), [](const auto& layer) { return layer.sparse; });
+    lines.add("experts", "{} of {} in {} blocks, {} wide{}", c.top_experts, c.experts, sparse, c.expert_hidden,
+              c.shared_hidden > 0 ? fmt::format(", and one shared of {}", c.shared_hidden) : "");
+  }
   lines.add("positions", "{}", positions(c));
   lines.add("vocabulary", "{}, {} embedding", c.vocab, c.tied ? "tied" : "untied");
   lines.add("biases", "{}", j["biases"].get<std::string>());
@@ -197,6 +240,10 @@ std::string screen(const model::Checkpoint& checkpoint, const Json& j) {
 int run(const Invocation& invocation) {
   require_no_set(invocation);
   require_new_file(invocation);
+  if (invocation.flag("families")) {
+    emit(model::families_markdown());
+    return 0;
+  }
   const auto checkpoint = model::Checkpoint::open(invocation.positional(0, "MODEL"));
   if (invocation.common.check) return 0;
   const Json json = facts(checkpoint, invocation.flag("digest"));
@@ -207,7 +254,7 @@ int run(const Invocation& invocation) {
 }  // namespace
 
 const Command kInspect{.name = "inspect",
-                       .usage = "inspect MODEL [--digest] [--json]",
+                       .usage = "inspect [MODEL] [--digest] [--families] [--json]",
                        .summary = "show what a checkpoint is, and where a vector can be baked into it",
                        .options = options,
                        .run = run};

@@ -31,6 +31,7 @@ class BatchRun {
       std::vector<int32_t> ids = choose(logits_, options_.sampling, streams_);
       for (size_t b = 0; b < ids.size(); ++b)
         if (live_[b]) take(b, ids[b], made);
+      if (options_.on_step) options_.on_step(int64_t(ids.size()));
       const auto live = size_t(std::count(live_.begin(), live_.end(), 1));
       if (live == 0) return;
       if (double(live) < kCompactBelow * double(live_.size())) compact(ids);

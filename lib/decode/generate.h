@@ -23,6 +23,7 @@ struct GenerateOptions {
   std::vector<int32_t> stop_ids;
   Sampling sampling;
   uint64_t seed = 0;  // row i samples from the stream (seed, "generate/<i>")
+  std::function<void(int64_t tokens)> on_step;  // after every step, with the tokens that it made
 };
 
 // `done(i, completion)` is called as rows finish, in no fixed order. Completions are returned in the order of

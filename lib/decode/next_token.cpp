@@ -20,14 +20,8 @@ int64_t PlainNextToken::shared_prefix(const std::vector<std::vector<int32_t>>& r
   if (plan_ != nullptr)
     for (const hook::Intervention& i : plan_->interventions)
       if (i.where.kind == hook::Where::Kind::kIndex) return 0;  // may point into the common part, a row at a time
-  size_t common = rows[0].size();
-  for (const auto& row : rows) {
-    common = std::min(common, row.size());
-    common = size_t(std::mismatch(row.begin(), row.begin() + int64_t(common), rows[0].begin()).first - row.begin());
-  }
-  size_t shortest = rows[0].size();
-  for (const auto& row : rows) shortest = std::min(shortest, row.size());
-  const int64_t shared = int64_t(std::min(common, shortest - 1));  // the last prompt token is read by gates and hooks
+  if (model_->config().rotates_by_length()) return 0;
+  const int64_t shared = model::common_start(rows, 1);  // the last prompt token is read by gates and hooks
   return shared >= kWorthSharing ? shared : 0;
 }
 
@@ -48,12 +42,8 @@ at::Tensor PlainNextToken::prefill(const std::vector<Prompt>& prompts, int64_t m
     model::KvCache one = model_->new_cache(1, shared);
     model_->forward(start, &one, run_.get());
     cache_->fill_from(one);
-    for (auto& row : rows) row.erase(row.begin(), row.begin() + shared);
   }
-  model::Batch batch = model::pad_left(rows);
-  if (shared > 0) batch.tokens.position_BT.add_((batch.tokens.position_BT >= 0).to(at::kLong) * shared);
-  batch.tokens.prompt_length = prompt_length_;
-  return model_->last_logits(batch, &*cache_, run_.get());
+  return model_->last_logits(model::pad_left_after(rows, shared), &*cache_, run_.get());
 }
 
 at::Tensor PlainNextToken::step(const std::vector<int32_t>& ids) {

@@ -3,7 +3,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/topk.h>
@@ -93,7 +92,7 @@ Reference make_reference(const model::Transformer& model, const std::vector<Scor
     reference.hidden_TD.push_back(final_states_TD(model, text, nullptr));
     progress.advance();
   }
-  reference.unembedding_VD = model.unembedding_VD();
+  reference.head = model.head();
   return reference;
 }
 
@@ -110,7 +109,7 @@ Divergence compare(const model::Transformer& model, const std::vector<ScoreText>
       append(result.nll, -log_q.gather(1, targets(text, begin, count).unsqueeze(1).to(log_q.device())).squeeze(1));
       if (reference == nullptr) return;
       const at::Tensor state = reference->hidden_TD[i].narrow(0, begin, count);
-      const at::Tensor log_p = at::log_softmax(at::linear(state, reference->unembedding_VD).to(at::kFloat), -1);
+      const at::Tensor log_p = at::log_softmax(reference->head(state).to(at::kFloat), -1);
       append(result.kl, (log_p.exp() * (log_p - log_q)).sum(-1));
     });
     progress.advance();

@@ -30,12 +30,11 @@ struct ScoreText {
 // One forward pass a text, at most `batch_tokens` positions of logits at a time.
 TextScore score(const model::Transformer& model, const ScoreText& text, const hook::Plan* plan, int64_t top_k = 0);
 
-// The reference model's side of KL(reference ‖ model), kept as final hidden states and its unembedding, so that the
+// The reference model's side of KL(reference ‖ model), kept as final hidden states and its head, so that the
 // reference need not stay loaded: N·D + V·D numbers instead of N·V.
 struct Reference {
   std::vector<at::Tensor> hidden_TD;  // a text each
-  at::Tensor unembedding_VD;
-  at::Tensor unembedding_bias_V;  // undefined
+  model::Head head;
 };
 
 struct Divergence {

@@ -36,6 +36,15 @@ void refuse_unless_constant(const hook::Plan& plan) {
   }
 }
 
+// A bias of the projection reaches the residual stream unchanged only where no norm and no factor stands between.
+void refuse_if_changed_on_the_way(const Checkpoint& checkpoint, const hook::Intervention& i) {
+  const ModelConfig& config = checkpoint.config();
+  if (i.at.site != hook::Site::kResidOut) return;
+  if (config.traits.placement != Placement::kBefore || config.residual_scale != 1)
+    fail(Code::kModel, "cannot bake '{}' at {}: {} stands between the bias and the residual stream; {}", i.label,
+         hook::name(i.at.site), config.residual_scale != 1 ? "a factor" : "a norm", kInstead);
+}
+
 // The weight that a bias belongs to: it stands just before it in Part.
 WeightId weight_of(Part bias, int64_t layer) { return {Part(int(bias) - 1), layer}; }
 
@@ -46,12 +55,12 @@ std::string bias_name(const Checkpoint& checkpoint, Part bias, int64_t layer) {
 }
 
 // Every bias that a config flag switches on must exist in every layer; absent ones are zero.
-void add_zero_biases(const Checkpoint& checkpoint, Need need, Baked& baked) {
+void add_zero_biases(const Checkpoint& checkpoint, Needed needed, Baked& baked) {
   const ModelConfig& config = checkpoint.config();
   for (const TensorRule& rule : checkpoint.family().rules) {
-    if (rule.need != need) continue;
+    if (rule.needed != needed) continue;
     for (int64_t layer = 0; layer < config.layers; ++layer) {
-      const int64_t width = checkpoint.weight(weight_of(rule.part, layer)).size(0);
+      const int64_t width = checkpoint.weight_shape(weight_of(rule.part, layer))[0];
       std::string name = bias_name(checkpoint, rule.part, layer);
       baked.changes.tensors[name] = at::zeros({width}, checkpoint.main_dtype());
       baked.added.push_back(std::move(name));
@@ -64,7 +73,7 @@ void switch_on(const Checkpoint& checkpoint, const BiasPlace& place, Json& confi
   if (flag.empty() || config.value(flag, false)) return;
   config[flag] = true;
   baked.flags.push_back(flag);
-  add_zero_biases(checkpoint, place.part == Part::kDownBias ? Need::kIfMlpBias : Need::kIfAttentionBias, baked);
+  add_zero_biases(checkpoint, place.part == Part::kDownBias ? needed::mlp_bias : needed::attention_bias, baked);
 }
 
 void add_bias(const Checkpoint& checkpoint, Part part, const hook::Intervention& i, Baked& baked) {
@@ -88,7 +97,8 @@ Baked bake(const Checkpoint& checkpoint, const hook::Plan& plan) {
   Json config = checkpoint.config_json();
   for (const hook::Intervention& i : plan.interventions) {
     const auto place = place_of(checkpoint.family(), i.at.site);
-    if (!place)
+    refuse_if_changed_on_the_way(checkpoint, i);
+    if (!place || (place->flag.empty() && !checkpoint.has({place->part, i.at.layer})))
       fail(Code::kModel, "cannot bake '{}' at {}: model type '{}' has no bias there ({}); {}", i.label,
            hook::name(i.at.site), checkpoint.config_json().value("model_type", ""), checkpoint.family().baking_note,
            kInstead);

@@ -19,32 +19,25 @@ struct Checkpoint::Impl {
   text::TextAssets text;
   std::map<WeightId, std::pair<std::string, const TensorRule*>> weights;
   mutable std::string digest;
+
+  void place_weights();
+  std::string place(const TensorRule& rule, std::string name, WeightId id);
 };
 
 namespace {
 
-bool needed(const TensorRule& rule, const ModelConfig& config) {
-  switch (rule.need) {
-    case Need::kAlways:
-      return true;
-    case Need::kUnlessTied:
-      return !config.tied;
-    case Need::kIfAttentionBias:
-      return config.attention_bias;
-    case Need::kIfMlpBias:
-      return config.mlp_bias;
-  }
-  return true;
-}
-
+// Shape of a logical weight.
 std::vector<int64_t> expected_shape(Part part, const ModelConfig& c) {
   const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  const bool whole = c.traits.qk_norm == QkNorm::kWhole;
   switch (part) {
     case Part::kEmbed:
     case Part::kHead:
       return {c.vocab, c.width};
+    case Part::kHeadBias:
+      return {c.vocab};
     case Part::kPositions:
-      return {c.context, c.width};
+      return {c.context + c.traits.position_offset, c.width};
     case Part::kQ:
       return {q, c.width};
     case Part::kK:
@@ -57,6 +50,12 @@ std::vector<int64_t> expected_shape(Part part, const ModelConfig& c) {
     case Part::kKBias:
     case Part::kVBias:
       return {kv};
+    case Part::kQNorm:
+      return {whole ? q : c.head_dim};
+    case Part::kKNorm:
+      return {whole ? kv : c.head_dim};
+    case Part::kSinks:
+      return {c.heads};
     case Part::kGate:
     case Part::kUp:
       return {c.hidden, c.width};
@@ -65,6 +64,25 @@ std::vector<int64_t> expected_shape(Part part, const ModelConfig& c) {
       return {c.hidden};
     case Part::kDown:
       return {c.width, c.hidden};
+    case Part::kRouter:
+      return {c.experts, c.width};
+    case Part::kRouterBias:
+      return {c.experts};
+    case Part::kSharedGate:
+    case Part::kSharedUp:
+      return {c.shared_hidden, c.width};
+    case Part::kSharedDown:
+      return {c.width, c.shared_hidden};
+    case Part::kSharedRouter:
+      return {1, c.width};
+    case Part::kExpertGate:
+    case Part::kExpertUp:
+      return {c.expert_hidden, c.width};
+    case Part::kExpertGateBias:
+    case Part::kExpertUpBias:
+      return {c.expert_hidden};
+    case Part::kExpertDown:
+      return {c.width, c.expert_hidden};
     default:
       return {c.width};
   }
@@ -73,8 +91,12 @@ std::vector<int64_t> expected_shape(Part part, const ModelConfig& c) {
 // Shape that the file's tensor must have for the logical weight to fit.
 std::vector<int64_t> file_shape(const TensorRule& rule, const ModelConfig& config) {
   std::vector<int64_t> shape = expected_shape(rule.part, config);
-  if (rule.slice != Slice::kWhole) shape[0] *= 3;
+  if (rule.slice == Slice::kGate || rule.slice == Slice::kUp)
+    shape[0] *= 2;
+  else if (rule.slice != Slice::kWhole)
+    shape[0] = (config.heads + 2 * config.kv_heads) * config.head_dim;
   if (rule.layout == Layout::kInOut && shape.size() == 2) std::swap(shape[0], shape[1]);
+  if (rule.expert_axis) shape.insert(shape.begin(), config.experts);
   return shape;
 }
 
@@ -84,18 +106,86 @@ std::set<std::string> ignored_names(const ModelConfig& config) {
     for (int64_t layer = 0; layer < config.layers; ++layer) {
       const std::string name = with_layer(pattern, layer);
       names.insert(name);
-      if (name.starts_with(config.family->prefix)) names.insert(name.substr(config.family->prefix.size()));
     }
   return names;
 }
 
-bool starts_any(const std::vector<std::string>& names, std::string_view prefix) {
-  return std::any_of(names.begin(), names.end(), [&](const std::string& name) { return name.starts_with(prefix); });
+bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
+// The ways in which files spell the table's names: as they are, without the base model's prefix, or as the language
+// half of a model that also sees or hears.
+enum class Spelling { kPlain, kBare, kLanguageModel, kInnerLanguageModel };
+
+std::string spelled(std::string name, Spelling spelling, std::string_view prefix) {
+  switch (spelling) {
+    case Spelling::kPlain:
+      return name;
+    case Spelling::kBare:
+      return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+    case Spelling::kLanguageModel:
+      return "language_model." + name;
+    case Spelling::kInnerLanguageModel:
+      return name.starts_with("model.") ? "model.language_model." + name.substr(6) : name;
+  }
+  return name;
+}
+
+Spelling find_spelling(const Source& source, const FamilySpec& family) {
+  const std::string embed = rule_of(family, Part::kEmbed)->name;
+  for (const Spelling spelling :
+       {Spelling::kPlain, Spelling::kBare, Spelling::kLanguageModel, Spelling::kInnerLanguageModel})
+    if (source.has(spelled(embed, spelling, family.prefix))) return spelling;
+  return Spelling::kPlain;
+}
+
+// Tensors that the language model does not read and that are kept as they are: the other half of a multimodal model,
+// rotary tables, and draft heads (layers behind the last one, multi-token prediction).
+bool stands_aside(const std::string& name, Spelling spelling, int64_t layers) {
+  if (name.ends_with("rotary_emb.inv_freq") || starts_with_any(name, {"mtp.", "model.mtp."})) return true;
+  const bool multimodal = spelling == Spelling::kLanguageModel || spelling == Spelling::kInnerLanguageModel;
+  if (multimodal) return !starts_with_any(name, {"language_model.", "model.language_model.", "lm_head."});
+  constexpr std::string_view kLayers = "model.layers.";
+  return name.starts_with(kLayers) && std::atoll(name.c_str() + kLayers.size()) >= layers;
 }
 
 std::string shown(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 }  // namespace
+
+// Checks the tensor that holds a weight and remembers it.
+std::string Checkpoint::Impl::place(const TensorRule& rule, std::string name, WeightId id) {
+  if (!source->has(name)) fail(Code::kFile, "cannot load {}: tensor '{}' is missing", path.string(), name);
+  if (const auto shape = source->shape(name); shape != file_shape(rule, config))
+    fail(Code::kFile, "cannot load {}: tensor '{}' has shape {}, config.json asks for {}", path.string(), name,
+         shown(shape), shown(file_shape(rule, config)));
+  weights[id] = {name, &rule};
+  return name;
+}
+
+// Finds every weight of the family in the file, and every tensor of the file in the family.
+void Checkpoint::Impl::place_weights() {
+  const std::vector<std::string> names = source->names();
+  std::set<std::string> unused(names.begin(), names.end());
+  const std::string_view prefix = config.family->prefix;
+  const Spelling spelling = find_spelling(*source, *config.family);
+  for (const TensorRule& rule : config.family->rules)
+    for (int64_t layer = 0; layer < (per_layer(rule.part) ? config.layers : 1); ++layer) {
+      if (!rule.needed(config, layer)) continue;
+      for (int64_t expert = 0; expert < (per_expert(rule.part) ? config.experts : 1); ++expert)
+        unused.erase(
+            place(rule, spelled(with_layer(rule.name, layer, expert), spelling, prefix), {rule.part, layer, expert}));
+    }
+  for (const std::string& name : ignored_names(config)) unused.erase(spelled(name, spelling, prefix));
+  if (const TensorRule* head = rule_of(*config.family, Part::kHead); config.tied && head != nullptr)
+    unused.erase(spelled(head->name, spelling, prefix));
+  std::erase_if(unused, [&](const std::string& name) { return stands_aside(name, spelling, config.layers); });
+  if (!unused.empty())
+    fail(Code::kModel, "cannot load {}: {} tensors of the file are not used by this model type, the first is '{}'",
+         path.string(), unused.size(), *unused.begin());
+}
 
 std::vector<int32_t> token_ids(const Json& json, const std::string& key) {
   const auto it = json.find(key);
@@ -105,23 +195,41 @@ std::vector<int32_t> token_ids(const Json& json, const std::string& key) {
   fail(Code::kModel, "cannot read '{}': must be a token id or a list of them, got {}", key, it->dump());
 }
 
+namespace {
+
+constexpr std::string_view kExpert = "mlp.expert.", kExperts = "mlp.experts.";
+
+}  // namespace
+
 std::string WeightId::text() const {
-  return per_layer(part) ? fmt::format("layers.{}.{}", layer, name(part)) : std::string(name(part));
+  std::string part_name(name(part));
+  if (per_expert(part)) part_name.replace(0, kExpert.size(), fmt::format("{}{}.", kExperts, expert));
+  return per_layer(part) ? fmt::format("layers.{}.{}", layer, part_name) : part_name;
 }
 
 WeightId WeightId::parse(std::string_view text) {
   std::string_view rest = text;
-  int64_t layer = 0;
+  const auto number = [&rest] {
+    const std::string digits(rest.substr(0, rest.find('.')));
+    rest.remove_prefix(std::min(rest.size(), digits.size() + 1));
+    return int64_t(std::atoll(digits.c_str()));
+  };
+  WeightId id{Part::kEmbed};
+  std::string part_name;
   if (rest.starts_with("layers.")) {
     rest.remove_prefix(7);
-    const size_t dot = rest.find('.');
-    if (dot != std::string_view::npos) {
-      layer = std::atoll(std::string(rest.substr(0, dot)).c_str());
-      rest.remove_prefix(dot + 1);
-    }
+    id.layer = number();
   }
-  for (int part = 0; part <= int(Part::kDownBias); ++part)
-    if (const WeightId id{Part(part), layer}; name(Part(part)) == rest && id.text() == text) return id;
+  if (rest.starts_with(kExperts)) {
+    rest.remove_prefix(kExperts.size());
+    id.expert = number();
+    part_name = kExpert;
+  }
+  part_name += rest;
+  for (int part = 0; part < kParts; ++part) {
+    id.part = Part(part);
+    if (name(id.part) == part_name && id.text() == text) return id;
+  }
   fail(Code::kData, "cannot read weight name '{}'", text);
 }
 
@@ -140,32 +248,7 @@ Checkpoint Checkpoint::open(const fs::path& path) {
   impl->config = read_config(impl->json, fs::is_directory(path) ? (path / "config.json").string() : path.string());
   impl->text = impl->source->text();
 
-  const ModelConfig& config = impl->config;
-  const std::vector<std::string> names = impl->source->names();
-  std::set<std::string> unused(names.begin(), names.end());
-  const std::string_view prefix = config.family->prefix;
-  const bool stripped = !starts_any(names, prefix);
-  std::set<std::string> used;
-  for (const TensorRule& rule : config.family->rules) {
-    if (!needed(rule, config)) continue;
-    for (int64_t layer = 0; layer < (per_layer(rule.part) ? config.layers : 1); ++layer) {
-      std::string name = with_layer(rule.name, layer);
-      if (stripped && name.starts_with(prefix)) name.erase(0, prefix.size());
-      if (!unused.contains(name) && !used.contains(name))
-        fail(Code::kFile, "cannot load {}: tensor '{}' is missing", path.string(), name);
-      if (const auto shape = impl->source->shape(name); shape != file_shape(rule, config))
-        fail(Code::kFile, "cannot load {}: tensor '{}' has shape {}, config.json asks for {}", path.string(), name,
-             shown(shape), shown(file_shape(rule, config)));
-      unused.erase(name);
-      used.insert(name);
-      impl->weights[{rule.part, per_layer(rule.part) ? layer : 0}] = {name, &rule};
-    }
-  }
-  for (const std::string& name : ignored_names(config)) unused.erase(name);
-  if (config.tied) unused.erase(std::string(rule_of(*config.family, Part::kHead)->name));
-  if (!unused.empty())
-    fail(Code::kModel, "cannot load {}: {} tensors of the file are not used by this model type, the first is '{}'",
-         path.string(), unused.size(), *unused.begin());
+  impl->place_weights();
   return Checkpoint(std::move(impl));
 }
 
@@ -210,7 +293,16 @@ std::string Checkpoint::tensor_name(WeightId id) const {
 }
 
 at::Tensor Checkpoint::weight(WeightId id) const {
-  return logical_view(tensor(tensor_name(id)), *impl_->weights.at(id).second);
+  return logical_view(tensor(tensor_name(id)), *impl_->weights.at(id).second, config(), id.expert);
+}
+
+std::vector<int64_t> Checkpoint::weight_shape(WeightId id) const {
+  tensor_name(id);
+  return expected_shape(id.part, config());
+}
+
+void Checkpoint::put_weight(const at::Tensor& file_tensor, WeightId id, const at::Tensor& value) const {
+  write_logical(file_tensor, *impl_->weights.at(id).second, config(), id.expert, value);
 }
 
 const std::string& Checkpoint::digest() const {

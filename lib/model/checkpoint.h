@@ -17,10 +17,11 @@
 
 namespace suture::model {
 
-// A logical weight: what edits and bakes are about. "layers.8.mlp.down" or "embed".
+// A logical weight: what edits and bakes are about. "layers.8.mlp.down", "layers.8.mlp.experts.3.down" or "embed".
 struct WeightId {
   Part part;
   int64_t layer = 0;
+  int64_t expert = 0;
   auto operator<=>(const WeightId&) const = default;
   std::string text() const;
   static WeightId parse(std::string_view text);  // Error(kData)
@@ -52,6 +53,9 @@ class Checkpoint {
   bool has(WeightId id) const;
   std::string tensor_name(WeightId id) const;  // the file's tensor that holds it; kModel when absent
   at::Tensor weight(WeightId id) const;        // logical view: [out, in] or [out]
+  std::vector<int64_t> weight_shape(WeightId id) const;
+  // Writes a logical weight into `file_tensor`, a copy of the file's tensor that holds it.
+  void put_weight(const at::Tensor& file_tensor, WeightId id, const at::Tensor& value) const;
 
   // SHA-256 over the weight files and config.json. Reads everything once; cached.
   const std::string& digest() const;

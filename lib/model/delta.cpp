@@ -37,9 +37,9 @@ Applied apply(const Checkpoint& checkpoint, const std::vector<LowRank>& delta) {
            change.size(1), before.size(0), before.size(1));
     auto [file, fresh] = out.tensors.try_emplace(name);
     if (fresh) file->second = checkpoint.tensor(name).clone();
-    at::Tensor view = logical_view(file->second, *rule_of(checkpoint.family(), id.part));
-    view.copy_(before + change);
-    const at::Tensor kept = view.to(at::kFloat) - before;
+    const at::Tensor after = (before + change).to(file->second.scalar_type());
+    checkpoint.put_weight(file->second, id, after);
+    const at::Tensor kept = after.to(at::kFloat) - before;
     const double norm = change.norm().item<double>();
     Rounding rounding{name,
                       tensor::file_spelling(file->second.scalar_type()),

@@ -14,6 +14,7 @@ class Source {
   virtual text::TextAssets text() const = 0;
   virtual std::vector<int32_t> stop_ids() const = 0;
   virtual std::vector<std::string> names() const = 0;  // HF names
+  virtual bool has(const std::string& name) const = 0;
   virtual at::Tensor tensor(const std::string& name) const = 0;
   virtual std::string dtype(const std::string& name) const = 0;
   virtual std::vector<int64_t> shape(const std::string& name) const = 0;

@@ -21,6 +21,7 @@ class FolderSource : public Source {
     return ids;
   }
   std::vector<std::string> names() const override { return tensors_.names(); }
+  bool has(const std::string& name) const override { return tensors_.has(name); }
   at::Tensor tensor(const std::string& name) const override { return tensors_.tensor(name); }
   std::string dtype(const std::string& name) const override { return tensors_.info(name).dtype; }
   std::vector<int64_t> shape(const std::string& name) const override { return tensors_.info(name).shape; }

@@ -57,6 +57,7 @@ class GgufSource : public Source {
   }
   std::vector<int32_t> stop_ids() const override { return token_ids(config_, "eos_token_id"); }
   std::vector<std::string> names() const override { return names_; }
+  bool has(const std::string& name) const override { return places_.contains(name); }
   at::Tensor tensor(const std::string& name) const override {
     const Place& place = places_.at(name);
     const at::Tensor stored = file_->tensor(place.gguf);
@@ -133,7 +134,7 @@ class GgufSource : public Source {
     if (family_->traits.position == Position::kRope) put_rope(json);
     for (const auto& [flag, part] :
          {std::pair{family_->attention_bias_flag, Part::kOBias}, std::pair{family_->mlp_bias_flag, Part::kDownBias}})
-      if (const TensorRule* rule = rule_of(*family_, part); !flag.empty() && rule != nullptr)
+      if (const TensorRule* rule = rule_of(*family_, part); !flag.empty() && flag != "none" && rule != nullptr)
         json[std::string(flag)] = file_->find(with_layer(rule->gguf, 0)) != nullptr;
     for (const auto& [hf, gguf] : {std::pair{"bos_token_id", "bos_token_id"}, std::pair{"eos_token_id", "eos_token_id"},
                                    std::pair{"pad_token_id", "padding_token_id"}})

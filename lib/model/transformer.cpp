@@ -2,72 +2,132 @@
 #include "model/transformer.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/gelu.h>
-#include <ATen/ops/layer_norm.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/pow.h>
-#include <ATen/ops/relu.h>
-#include <ATen/ops/rms_norm.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/silu.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
-#include <cmath>
-#include <numbers>
+#include "model/mlp.h"
+#include "model/norm.h"
 
 namespace suture::model {
 
 namespace {
 
-struct NormWeights {
-  at::Tensor weight, bias;  // bias undefined for RMS norms
-};
-
 struct Layer {
-  NormWeights norm_attn, norm_mlp;
-  Linear qkv, o, up, down;  // up holds gate above up for gated MLPs
+  NormWeights norm_attn, norm_attn_post, norm_mlp, norm_mlp_post;
+  Attention attention;
+  Mlp mlp;
+  Experts experts;
 };
 
-// Rotation frequencies, [d/2], as transformers computes them: fp32 powers of theta, then the scaling of `rope.kind`.
-at::Tensor inverse_frequencies(const Rope& rope, int64_t head_dim) {
-  const at::Tensor exponent = at::arange(0, head_dim, 2, at::kFloat) / double(head_dim);
-  const at::Tensor plain = 1.0 / at::pow(rope.theta, exponent);
-  if (rope.kind == RopeKind::kDefault) return plain;
-  const at::Tensor slowed = plain / rope.factor;
-  if (rope.kind == RopeKind::kLinear) return slowed;
-  // llama3: long waves are slowed, short ones kept, those between are mixed.
-  const double low = rope.original_context / rope.low_freq_factor, high = rope.original_context / rope.high_freq_factor;
-  const at::Tensor wave = 2 * std::numbers::pi / plain;
-  const at::Tensor mix =
-      (rope.original_context / wave - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
-  const at::Tensor mixed = (1 - mix) * slowed + mix * plain;
-  return at::where(wave > low, slowed, at::where(wave < high, plain, mixed));
+at::Tensor hooked(hook::Hooks* hooks, hook::Point point, at::Tensor x, const hook::Tokens& tokens) {
+  return hooks != nullptr && hooks->wants(point) ? hooks->apply(point, std::move(x), tokens) : x;
 }
 
-at::Tensor rotate(const at::Tensor& x_BHTd, const at::Tensor& cos, const at::Tensor& sin) {
-  const int64_t half = x_BHTd.size(-1) / 2;
-  const at::Tensor turned = at::cat({-x_BHTd.narrow(-1, half, half), x_BHTd.narrow(-1, 0, half)}, -1);
-  return x_BHTd * cos + turned * sin;
-}
+// Weights of a checkpoint in the compute dtype, each read once.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, const LoadOptions& options)
+      : checkpoint_(checkpoint), options_(options), norm_(checkpoint.config().traits.norm) {}
 
-at::Tensor activate(Activation activation, const at::Tensor& x) {
-  switch (activation) {
-    case Activation::kSilu:
-      return at::silu(x);
-    case Activation::kGelu:
-      return at::gelu(x);
-    case Activation::kGeluTanh:
-      return at::gelu(x, "tanh");
-    case Activation::kRelu:
-      return at::relu(x);
+  at::Tensor get(WeightId id) const {
+    if (!checkpoint_.has(id)) return {};
+    const at::Tensor stored = checkpoint_.weight(id);
+    return stored.to(options_.device, options_.dtype, false, stored.scalar_type() == options_.dtype).contiguous();
   }
-  fail(Code::kBug, "unknown activation");
+  at::Tensor get(Part part, int64_t layer = 0) const { return get(WeightId{part, layer}); }
+  NormWeights norm(Part weight, std::optional<Part> bias = std::nullopt, int64_t layer = 0) const {
+    return make_norm(norm_, get(weight, layer), bias ? get(*bias, layer) : at::Tensor());
+  }
+  at::Tensor joined(const std::vector<WeightId>& ids) const {
+    std::vector<at::Tensor> pieces;
+    for (const WeightId& id : ids)
+      if (at::Tensor piece = get(id); piece.defined()) pieces.push_back(std::move(piece));
+    return pieces.empty() ? at::Tensor() : pieces.size() == 1 ? pieces[0] : at::cat(pieces, 0);
+  }
+  Linear linear(const std::vector<Part>& weights, const std::vector<Part>& biases, int64_t layer) const {
+    return Linear(joined(ids(weights, layer)), joined(ids(biases, layer)));
+  }
+
+  Attention attention(int64_t layer) const {
+    Attention a;
+    a.qkv = linear({Part::kQ, Part::kK, Part::kV}, {Part::kQBias, Part::kKBias, Part::kVBias}, layer);
+    a.o = linear({Part::kO}, {Part::kOBias}, layer);
+    a.q_norm = make_norm(norm_, get(Part::kQNorm, layer), {}).weight;
+    a.k_norm = make_norm(norm_, get(Part::kKNorm, layer), {}).weight;
+    a.sinks_H = get(Part::kSinks, layer);
+    return a;
+  }
+
+  Experts experts(int64_t layer) const {
+    const int64_t count = checkpoint_.config().experts;
+    const auto stack = [&](const std::vector<Part>& parts) {
+      at::Tensor all;
+      for (int64_t e = 0; e < count; ++e) {
+        std::vector<WeightId> ids;
+        for (const Part part : parts) ids.push_back({part, layer, e});
+        const at::Tensor one = joined(ids);
+        if (!one.defined()) return all;
+        if (!all.defined()) {
+          std::vector<int64_t> shape = one.sizes().vec();
+          shape.insert(shape.begin(), count);
+          all = at::empty(shape, one.options());
+        }
+        all[e].copy_(one);
+      }
+      return all;
+    };
+    return {linear({Part::kRouter}, {Part::kRouterBias}, layer),
+            stack({Part::kExpertGate, Part::kExpertUp}),
+            stack({Part::kExpertGateBias, Part::kExpertUpBias}),
+            stack({Part::kExpertDown}),
+            stack({Part::kExpertDownBias}),
+            linear({Part::kSharedGate, Part::kSharedUp}, {}, layer),
+            linear({Part::kSharedDown}, {}, layer),
+            linear({Part::kSharedRouter}, {}, layer)};
+  }
+
+  Layer layer(int64_t l) const {
+    Layer layer;
+    layer.norm_attn = norm(Part::kNormAttn, Part::kNormAttnBias, l);
+    layer.norm_attn_post = norm(Part::kNormAttnPost, std::nullopt, l);
+    layer.norm_mlp = norm(Part::kNormMlp, Part::kNormMlpBias, l);
+    layer.norm_mlp_post = norm(Part::kNormMlpPost, std::nullopt, l);
+    layer.attention = attention(l);
+    if (checkpoint_.config().layer[size_t(l)].sparse)
+      layer.experts = experts(l);
+    else
+      layer.mlp = {linear({Part::kGate, Part::kUp}, {Part::kGateBias, Part::kUpBias}, l),
+                   linear({Part::kDown}, {Part::kDownBias}, l)};
+    checkpoint_.forget_pages();
+    return layer;
+  }
+
+ private:
+  static std::vector<WeightId> ids(const std::vector<Part>& parts, int64_t layer) {
+    std::vector<WeightId> all;
+    for (const Part part : parts) all.push_back({part, layer});
+    return all;
+  }
+
+  const Checkpoint& checkpoint_;
+  const LoadOptions& options_;
+  Norm norm_;
+};
+
+uint64_t size(const at::Tensor& t) { return t.defined() ? uint64_t(t.nbytes()) : 0; }
+uint64_t size(const NormWeights& norm) { return size(norm.weight) + size(norm.bias); }
+uint64_t size(const Linear& linear) { return size(linear.weight()) + size(linear.bias()); }
+uint64_t size(const Layer& l) {
+  const Experts& e = l.experts;
+  return size(l.norm_attn) + size(l.norm_attn_post) + size(l.norm_mlp) + size(l.norm_mlp_post) + size(l.attention.qkv) +
+         size(l.attention.o) + size(l.attention.q_norm) + size(l.attention.k_norm) + size(l.attention.sinks_H) +
+         size(l.mlp.up) + size(l.mlp.down) + size(e.router) + size(e.up_E2FD) + size(e.up_bias_E2F) + size(e.down_EDF) +
+         size(e.down_bias_ED) + size(e.shared_up) + size(e.shared_down) + size(e.shared_router);
 }
 
 }  // namespace
@@ -75,29 +135,47 @@ at::Tensor activate(Activation activation, const at::Tensor& x) {
 struct Transformer::Impl {
   ModelConfig config;
   LoadOptions options;
-  at::Tensor embed_VD, positions_PD, inverse_frequencies;
+  at::Tensor embed_VD, positions_PD;
+  std::vector<RotaryTable> ropes;
   std::vector<Layer> layers;
   NormWeights norm_final;
-  Linear head;
+  Head head;
 
+  // Families without norm weights have the norm all the same.
   at::Tensor norm(const NormWeights& w, const at::Tensor& x) const {
-    if (config.family->traits.norm == Norm::kLayer)
-      return at::layer_norm(x, {config.width}, w.weight, w.bias, config.eps);
-    return at::rms_norm(x, {config.width}, w.weight, config.eps);
+    return normalise(config.traits.norm, w, x, config.eps);
   }
-  at::Tensor attend(int64_t layer, const at::Tensor& x, const Geometry& geometry, KvCache* cache) const;
-  at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Geometry& geometry) const;
-  at::Tensor attention_shared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const KvCache& cache,
-                              int64_t layer) const;
+  at::Tensor before(const NormWeights& w, const at::Tensor& x) const {
+    return config.traits.placement == Placement::kAfter ? x : norm(w, x);
+  }
+  at::Tensor after(const NormWeights& w, const at::Tensor& x) const {
+    return config.traits.placement == Placement::kBefore ? x : norm(w, x);
+  }
+  at::Tensor scaled(const at::Tensor& branch) const {
+    return config.residual_scale == 1 ? branch : branch * config.residual_scale;
+  }
+  // What the MLP reads: its own norm, or in parallel blocks with one norm the attention's.
+  at::Tensor mlp_input(const Layer& w, const at::Tensor& x) const {
+    const bool own = w.norm_mlp || !config.traits.parallel;
+    return before(own ? w.norm_mlp : w.norm_attn, x);
+  }
+  at::Tensor feed_forward(int64_t layer, const at::Tensor& x, const hook::Tokens& tokens, hook::Hooks* hooks) const;
 };
 
-namespace {
-
-at::Tensor hooked(hook::Hooks* hooks, hook::Point point, at::Tensor x, const hook::Tokens& tokens) {
-  return hooks != nullptr && hooks->wants(point) ? hooks->apply(point, std::move(x), tokens) : x;
+at::Tensor Transformer::Impl::feed_forward(int64_t layer, const at::Tensor& x, const hook::Tokens& tokens,
+                                           hook::Hooks* hooks) const {
+  const Layer& w = layers[size_t(layer)];
+  const hook::Point key_point{hook::Site::kMlpKey, layer};
+  at::Tensor out;
+  if (config.layer[size_t(layer)].sparse) {
+    if (hooks != nullptr && hooks->wants(key_point))
+      fail(Code::kModel, "cannot reach mlp_key of layer {}: it is a mixture of {} experts", layer, config.experts);
+    out = mix_experts(config, w.experts, x);
+  } else {
+    out = w.mlp.down(hooked(hooks, key_point, mlp_key(config, w.mlp.up(x)), tokens));
+  }
+  return hooked(hooks, {hook::Site::kMlpOut, layer}, out, tokens);
 }
-
-}  // namespace
 
 Transformer::Transformer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Transformer::~Transformer() = default;
@@ -105,9 +183,17 @@ Transformer::Transformer(Transformer&&) noexcept = default;
 const ModelConfig& Transformer::config() const { return impl_->config; }
 at::ScalarType Transformer::dtype() const { return impl_->options.dtype; }
 at::Device Transformer::device() const { return impl_->options.device; }
-at::Tensor Transformer::down_OI(int64_t layer) const { return impl_->layers.at(size_t(layer)).down.weight(); }
-at::Tensor Transformer::output_projection_OI(int64_t layer) const { return impl_->layers.at(size_t(layer)).o.weight(); }
-at::Tensor Transformer::unembedding_VD() const { return impl_->head.weight(); }
+at::Tensor Transformer::output_projection_OI(int64_t layer) const {
+  return impl_->layers.at(size_t(layer)).attention.o.weight();
+}
+
+at::Tensor Transformer::down_OI(int64_t layer) const {
+  const Linear& down = impl_->layers.at(size_t(layer)).mlp.down;
+  if (!down)
+    fail(Code::kModel, "cannot edit layer {}: it is a mixture of {} experts, which have no common down projection",
+         layer, impl_->config.experts);
+  return down.weight();
+}
 
 at::ScalarType fastest_dtype(at::Device device) {
   if (device.is_cuda()) return at::kBFloat16;
@@ -119,48 +205,22 @@ Transformer Transformer::load(const Checkpoint& checkpoint, LoadOptions options)
   impl->config = checkpoint.config();
   impl->options = options;
   const ModelConfig& config = impl->config;
-  const auto get = [&](Part part, int64_t layer = 0) {
-    if (!checkpoint.has({part, layer})) return at::Tensor();
-    const at::Tensor stored = checkpoint.weight({part, layer});
-    return stored.to(options.device, options.dtype, false, stored.scalar_type() == options.dtype).contiguous();
-  };
-  const auto joined = [&](std::vector<Part> parts, int64_t layer) {
-    std::vector<at::Tensor> pieces;
-    for (const Part part : parts)
-      if (at::Tensor piece = get(part, layer); piece.defined()) pieces.push_back(piece);
-    return pieces.empty() ? at::Tensor() : pieces.size() == 1 ? pieces[0] : at::cat(pieces, 0);
-  };
-  impl->embed_VD = get(Part::kEmbed);
-  impl->positions_PD = get(Part::kPositions);
-  impl->norm_final = {get(Part::kNormFinal), get(Part::kNormFinalBias)};
-  impl->head = Linear(config.tied ? impl->embed_VD : get(Part::kHead), {});
-  for (int64_t l = 0; l < config.layers; ++l) {
-    Layer layer;
-    layer.norm_attn = {get(Part::kNormAttn, l), get(Part::kNormAttnBias, l)};
-    layer.norm_mlp = {get(Part::kNormMlp, l), get(Part::kNormMlpBias, l)};
-    layer.qkv =
-        Linear(joined({Part::kQ, Part::kK, Part::kV}, l), joined({Part::kQBias, Part::kKBias, Part::kVBias}, l));
-    layer.o = Linear(get(Part::kO, l), get(Part::kOBias, l));
-    layer.up = Linear(joined({Part::kGate, Part::kUp}, l), joined({Part::kGateBias, Part::kUpBias}, l));
-    layer.down = Linear(get(Part::kDown, l), get(Part::kDownBias, l));
-    impl->layers.push_back(std::move(layer));
-    checkpoint.forget_pages();
-  }
-  if (config.family->traits.position == Position::kRope)
-    impl->inverse_frequencies = inverse_frequencies(config.rope, config.head_dim).to(options.device);
+  const Loader loader(checkpoint, options);
+  impl->embed_VD = loader.get(Part::kEmbed);
+  impl->positions_PD = loader.get(Part::kPositions);
+  impl->norm_final = loader.norm(Part::kNormFinal, Part::kNormFinalBias);
+  impl->head = {Linear(config.tied ? impl->embed_VD : loader.get(Part::kHead), loader.get(Part::kHeadBias)),
+                config.logit_scale, config.logit_cap};
+  for (int64_t l = 0; l < config.layers; ++l) impl->layers.push_back(loader.layer(l));
+  for (const Rope& rope : config.ropes) impl->ropes.emplace_back(rope, config.traits.rotates_pairs, options.device);
   return Transformer(std::move(impl));
 }
 
 uint64_t Transformer::weight_bytes() const {
-  const auto size = [](const at::Tensor& t) { return t.defined() ? uint64_t(t.nbytes()) : 0; };
   uint64_t total =
-      size(impl_->embed_VD) + size(impl_->positions_PD) + size(impl_->norm_final.weight) + size(impl_->norm_final.bias);
-  if (!impl_->config.tied) total += size(impl_->head.weight());
-  for (const Layer& layer : impl_->layers) {
-    for (const NormWeights* norm : {&layer.norm_attn, &layer.norm_mlp}) total += size(norm->weight) + size(norm->bias);
-    for (const Linear* linear : {&layer.qkv, &layer.o, &layer.up, &layer.down})
-      total += size(linear->weight()) + size(linear->bias());
-  }
+      size(impl_->embed_VD) + size(impl_->positions_PD) + size(impl_->norm_final) + size(impl_->head.linear.bias());
+  if (!impl_->config.tied) total += size(impl_->head.linear.weight());
+  for (const Layer& layer : impl_->layers) total += size(layer);
   return total;
 }
 
@@ -173,99 +233,20 @@ KvCache Transformer::new_cache(int64_t rows, int64_t capacity) const {
   return KvCache(impl_->config, rows, capacity, impl_->options.dtype, impl_->options.device);
 }
 
-Transformer::Geometry Transformer::geometry(const hook::Tokens& tokens, const KvCache* cache) const {
-  const Impl& m = *impl_;
-  const int64_t width = tokens.width(), past = cache == nullptr ? 0 : cache->length();
-  Geometry geometry;
-  if (m.inverse_frequencies.defined()) {
-    const at::Tensor position = tokens.position_BT.clamp_min(0).to(m.options.device, at::kFloat);
-    const at::Tensor angle = position.unsqueeze(-1) * m.inverse_frequencies;
-    const at::Tensor both = at::cat({angle, angle}, -1).unsqueeze(1);
-    geometry.cos_BT1d = both.cos().to(m.options.dtype);
-    geometry.sin_BT1d = both.sin().to(m.options.dtype);
-  }
-  const at::Tensor valid_BT = tokens.position_BT >= 0;
-  if (cache != nullptr && cache->shared()) return geometry;  // the shared path has its own softmax
-  const bool ragged = !valid_BT.all().item<bool>() || (cache != nullptr && !cache->all_valid());
-  if (!ragged && (width == 1 || past == 0)) {
-    geometry.causal = width > 1;
-    return geometry;
-  }
-  // Query t sees slot s when s lies before it and holds a token; and itself, so that no softmax is over nothing.
-  at::Tensor valid_BS = valid_BT;
-  if (past > 0) valid_BS = at::cat({cache->valid_BS().narrow(1, 0, past), valid_BT}, 1);
-  const at::Tensor slot = at::arange(past + width);
-  const at::Tensor query = at::arange(past, past + width).unsqueeze(1);
-  const at::Tensor visible = ((slot <= query).unsqueeze(0) & valid_BS.unsqueeze(1)) | (slot == query).unsqueeze(0);
-  const at::Tensor mask = at::zeros(visible.sizes(), at::kFloat)
-                              .masked_fill_(visible.logical_not(), -std::numeric_limits<float>::infinity());
-  geometry.mask_B1TS = mask.unsqueeze(1).to(m.options.device, m.options.dtype);
-  return geometry;
-}
-
-at::Tensor Transformer::Impl::attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                        const Geometry& geometry) const {
-  const int64_t rows = q.size(0), width = q.size(2), group = config.group();
-  const auto mask = geometry.mask_B1TS.defined() ? std::optional<at::Tensor>(geometry.mask_B1TS) : std::nullopt;
-  if (group == 1) return at::scaled_dot_product_attention(q, k, v, mask, 0.0, geometry.causal);
-  if (width == 1) {
-    // One new token: the query heads that share a key head are that head's queries, so keys are never repeated.
-    const at::Tensor grouped = q.reshape({rows, config.kv_heads, group, config.head_dim});
-    return at::scaled_dot_product_attention(grouped, k, v, mask).reshape({rows, config.heads, 1, config.head_dim});
-  }
-  return at::scaled_dot_product_attention(q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1), mask, 0.0,
-                                          geometry.causal);
-}
-
-// One new token in each of R variants that share all earlier keys: a softmax over the shared keys and the own one,
-// without repeating the shared ones R times. q [R,H,1,d], k and v [R,Hkv,1,d].
-at::Tensor Transformer::Impl::attention_shared(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                               const KvCache& cache, int64_t layer) const {
-  const int64_t rows = q.size(0), group = config.group(), d = config.head_dim, heads = config.kv_heads;
-  const at::Tensor q_RKGd = q.reshape({rows, heads, group, d}).to(at::kFloat) / std::sqrt(double(d));
-  const at::Tensor q_K_RG_d = q_RKGd.transpose(0, 1).reshape({heads, rows * group, d});
-  at::Tensor shared = at::matmul(q_K_RG_d, cache.keys(layer)[0].to(at::kFloat).transpose(1, 2));  // [K,R·G,S]
-  if (!cache.all_valid())
-    shared = shared.masked_fill(cache.valid_BS()[0].logical_not().to(shared.device()),
-                                -std::numeric_limits<float>::infinity());
-  const at::Tensor own =
-      at::matmul(q_RKGd, k.to(at::kFloat).transpose(2, 3)).transpose(0, 1).reshape({heads, rows * group, 1});
-  const at::Tensor weight = at::cat({shared, own}, -1).softmax(-1);
-  const int64_t seen = shared.size(-1);
-  const at::Tensor from_shared = at::matmul(weight.narrow(-1, 0, seen), cache.values(layer)[0].to(at::kFloat));
-  const at::Tensor own_v =
-      v.to(at::kFloat).transpose(0, 1).expand({heads, rows, group, d}).reshape({heads, rows * group, d});
-  const at::Tensor mixed = from_shared + weight.narrow(-1, seen, 1) * own_v;
-  return mixed.view({heads, rows, group, d}).transpose(0, 1).reshape({rows, heads * group, 1, d}).to(q.scalar_type());
-}
-
-at::Tensor Transformer::Impl::attend(int64_t layer, const at::Tensor& x, const Geometry& geometry,
-                                     KvCache* cache) const {
-  const int64_t rows = x.size(0), width = x.size(1), d = config.head_dim;
-  const at::Tensor joined =
-      layers[size_t(layer)].qkv(x).view({rows, width, config.heads + 2 * config.kv_heads, d}).transpose(1, 2);
-  at::Tensor q = joined.narrow(1, 0, config.heads), k = joined.narrow(1, config.heads, config.kv_heads);
-  at::Tensor v = joined.narrow(1, config.heads + config.kv_heads, config.kv_heads);
-  if (geometry.cos_BT1d.defined()) {
-    const at::Tensor turned =
-        rotate(joined.narrow(1, 0, config.heads + config.kv_heads), geometry.cos_BT1d, geometry.sin_BT1d);
-    q = turned.narrow(1, 0, config.heads);
-    k = turned.narrow(1, config.heads, config.kv_heads);
-  }
-  if (cache != nullptr && cache->shared())
-    return attention_shared(q, k, v, *cache, layer).transpose(1, 2).reshape({rows, width, config.heads * d});
-  if (cache != nullptr) std::tie(k, v) = cache->extend(layer, k, v);
-  return attention(q, k, v, geometry).transpose(1, 2).reshape({rows, width, config.heads * d});
+Geometry Transformer::geometry(const hook::Tokens& tokens, const KvCache* cache) const {
+  return make_geometry(impl_->config, impl_->ropes, tokens, cache, impl_->options.dtype, impl_->options.device);
 }
 
 at::Tensor Transformer::embed(const Batch& batch, hook::Hooks* hooks) const {
   const Impl& m = *impl_;
   at::Tensor x = at::embedding(m.embed_VD, batch.ids_BT.to(m.options.device));
+  // The multiplier is rounded to the compute dtype first, as the published models were trained.
+  if (m.config.embed_scale != 1) x = x * at::scalar_tensor(m.config.embed_scale, x.options());
   if (m.positions_PD.defined()) {
-    const at::Tensor position = batch.tokens.position_BT.clamp_min(0);
-    if (position.max().item<int64_t>() >= m.positions_PD.size(0))
+    const at::Tensor position = batch.tokens.position_BT.clamp_min(0) + m.config.traits.position_offset;
+    if (const int64_t last = position.max().item<int64_t>(); last >= m.positions_PD.size(0))
       fail(Code::kModel, "cannot read a text of {} tokens: the model has {} positions",
-           position.max().item<int64_t>() + 1, m.positions_PD.size(0));
+           last + 1 - m.config.traits.position_offset, m.positions_PD.size(0) - m.config.traits.position_offset);
     x = x + at::embedding(m.positions_PD, position.to(m.options.device));
   }
   return hooked(hooks, {hook::Site::kEmbed, 0}, x, batch.tokens);
@@ -275,24 +256,21 @@ at::Tensor Transformer::finish_block(int64_t layer, const at::Tensor& x_BTD, con
                                      const hook::Tokens& tokens, hook::Hooks* hooks) const {
   const Impl& m = *impl_;
   const Layer& w = m.layers[size_t(layer)];
-  const at::Tensor attn = hooked(hooks, {hook::Site::kAttnOut, layer}, w.o(heads_BTE), tokens);
-  const at::Tensor middle = x_BTD + attn;
-  at::Tensor key = w.up(m.norm(w.norm_mlp, middle));
-  if (m.config.family->traits.gated)
-    key = activate(m.config.activation, key.narrow(-1, 0, m.config.hidden)) *
-          key.narrow(-1, m.config.hidden, m.config.hidden);
-  else
-    key = activate(m.config.activation, key);
-  key = hooked(hooks, {hook::Site::kMlpKey, layer}, key, tokens);
-  const at::Tensor mlp = hooked(hooks, {hook::Site::kMlpOut, layer}, w.down(key), tokens);
-  return hooked(hooks, {hook::Site::kResidOut, layer}, middle + mlp, tokens);
+  const hook::Point end{hook::Site::kResidOut, layer};
+  at::Tensor attn = hooked(hooks, {hook::Site::kAttnOut, layer}, w.attention.o(heads_BTE), tokens);
+  if (m.config.traits.parallel)
+    return hooked(hooks, end, x_BTD + attn + m.feed_forward(layer, m.mlp_input(w, x_BTD), tokens, hooks), tokens);
+  const at::Tensor middle = x_BTD + m.scaled(m.after(w.norm_attn_post, attn));
+  const at::Tensor mlp = m.feed_forward(layer, m.mlp_input(w, middle), tokens, hooks);
+  return hooked(hooks, end, middle + m.scaled(m.after(w.norm_mlp_post, mlp)), tokens);
 }
 
 at::Tensor Transformer::blocks(int64_t first, int64_t last, at::Tensor x, const hook::Tokens& tokens,
                                const Geometry& geometry, KvCache* cache, hook::Hooks* hooks) const {
   const Impl& m = *impl_;
   for (int64_t layer = first; layer < last; ++layer) {
-    const at::Tensor heads = m.attend(layer, m.norm(m.layers[size_t(layer)].norm_attn, x), geometry, cache);
+    const Layer& w = m.layers[size_t(layer)];
+    const at::Tensor heads = attend(m.config, w.attention, layer, m.before(w.norm_attn, x), geometry, cache);
     x = finish_block(layer, x, hooked(hooks, {hook::Site::kHeadOut, layer}, heads, tokens), tokens, hooks);
   }
   return x;
@@ -302,7 +280,13 @@ at::Tensor Transformer::final_norm(const at::Tensor& x, const hook::Tokens& toke
   return hooked(hooks, {hook::Site::kFinalNorm, 0}, impl_->norm(impl_->norm_final, x), tokens);
 }
 
-at::Tensor Transformer::head(const at::Tensor& normed) const { return impl_->head(normed); }
+const Head& Transformer::head() const { return impl_->head; }
+
+at::Tensor Head::operator()(const at::Tensor& normed) const {
+  at::Tensor logits = linear(normed);
+  if (scale != 1) logits = logits * scale;
+  return cap > 0 ? (logits / cap).tanh() * cap : logits;
+}
 
 at::Tensor Transformer::forward(const Batch& batch, KvCache* cache, hook::Hooks* hooks) const {
   const Geometry geometry = this->geometry(batch.tokens, cache);
@@ -340,6 +324,25 @@ Batch pad_left(const std::vector<std::vector<int32_t>>& rows) {
     batch.tokens.prompt_length.push_back(int64_t(rows[b].size()));
   }
   return batch;
+}
+
+Batch pad_left_after(const std::vector<std::vector<int32_t>>& rows, int64_t skipped) {
+  std::vector<std::vector<int32_t>> rest;
+  for (const auto& row : rows) rest.emplace_back(row.begin() + skipped, row.end());
+  Batch batch = pad_left(rest);
+  batch.tokens.position_BT.add_((batch.tokens.position_BT >= 0).to(at::kLong) * skipped);
+  for (int64_t& length : batch.tokens.prompt_length) length += skipped;
+  return batch;
+}
+
+int64_t common_start(const std::vector<std::vector<int32_t>>& rows, int64_t keep) {
+  int64_t common = rows.empty() ? 0 : int64_t(rows[0].size());
+  for (const auto& row : rows) {
+    common = std::min(common, int64_t(row.size()));
+    common = std::mismatch(row.begin(), row.begin() + common, rows[0].begin()).first - row.begin();
+  }
+  for (const auto& row : rows) common = std::min(common, int64_t(row.size()) - keep);
+  return std::max<int64_t>(common, 0);
 }
 
 Batch next_tokens(const std::vector<int32_t>& ids, const std::vector<int64_t>& positions,

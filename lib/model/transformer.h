@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one decoder-only transformer, driven by the family table's traits.
 //
-// Weights are loaded once, in the compute dtype; q/k/v and gate/up are stored as one matrix each. Attention and norms
-// accumulate in fp32. The forward pass can start and stop at any layer, so callers that change one token or one layer
-// do not pay for the rest. Not thread-safe; LibTorch's own threads are used inside.
+// Weights are loaded once, in the compute dtype; q/k/v and gate/up are stored as one matrix each, experts as one tensor
+// a layer. Attention and norms accumulate in fp32. The forward pass can start and stop at any layer, so callers that
+// change one token or one layer do not pay for the rest. Not thread-safe; LibTorch's own threads are used inside.
 #pragma once
 #include <functional>
 
 #include "hook/hooks.h"
+#include "model/attention.h"
 #include "model/checkpoint.h"
 #include "model/kv_cache.h"
-#include "model/linear.h"
 
 namespace suture::model {
 
@@ -28,9 +28,20 @@ struct Batch {
   hook::Tokens tokens;
 };
 Batch pad_left(const std::vector<std::vector<int32_t>>& rows);
+// The same without the first `skipped` tokens of every row, which a cache already holds. Prompt lengths count them.
+Batch pad_left_after(const std::vector<std::vector<int32_t>>& rows, int64_t skipped);
+// How many tokens every row begins with, at least `keep` of each row not counted.
+int64_t common_start(const std::vector<std::vector<int32_t>>& rows, int64_t keep);
 // One further token a row, at the given positions.
 Batch next_tokens(const std::vector<int32_t>& ids, const std::vector<int64_t>& positions,
                   const std::vector<int64_t>& prompt_lengths);
+
+// The language-model head: [..., D] → logits [..., V], scaled and capped as the family does. Copies share the weight.
+struct Head {
+  Linear linear;
+  double scale = 1, cap = 0;
+  at::Tensor operator()(const at::Tensor& normed) const;
+};
 
 class Transformer {
  public:
@@ -45,12 +56,8 @@ class Transformer {
   int64_t width_of(hook::Site site) const;  // of one token's activation
   KvCache new_cache(int64_t rows, int64_t capacity) const;
 
-  // What the blocks need to know about one call: rotations and attention mask. Cheap; depends on the cache's state.
-  struct Geometry {
-    at::Tensor cos_BT1d, sin_BT1d;  // rotary families; [B,1,T,d]
-    at::Tensor mask_B1TS;           // additive; undefined when every earlier slot is visible
-    bool causal = false;            // no mask, T > 1: plain causal attention
-  };
+  // What the blocks need to know about one call. Cheap; depends on the cache's state.
+  using Geometry = model::Geometry;
   Geometry geometry(const hook::Tokens& tokens, const KvCache* cache) const;
 
   at::Tensor embed(const Batch& batch, hook::Hooks* hooks) const;  // [B,T,D]
@@ -58,11 +65,12 @@ class Transformer {
   at::Tensor blocks(int64_t first, int64_t last, at::Tensor x_BTD, const hook::Tokens& tokens, const Geometry& geometry,
                     KvCache* cache, hook::Hooks* hooks) const;
   // The second part of block `layer`, from the heads' outputs on: x is the block's input, heads_BTE what the output
-  // projection reads (E = heads·head_dim).
+  // projection reads (E = heads·head_dim). Sites attn_out and mlp_out are before post-norms and residual multipliers.
   at::Tensor finish_block(int64_t layer, const at::Tensor& x_BTD, const at::Tensor& heads_BTE,
                           const hook::Tokens& tokens, hook::Hooks* hooks) const;
   at::Tensor final_norm(const at::Tensor& x, const hook::Tokens& tokens, hook::Hooks* hooks) const;
-  at::Tensor head(const at::Tensor& normed) const;  // [..., D] → logits [..., V]
+  const Head& head() const;
+  at::Tensor head(const at::Tensor& normed) const { return head()(normed); }
 
   // embed + all blocks; advances the cache. Returns the last block's output [B,T,D].
   at::Tensor forward(const Batch& batch, KvCache* cache, hook::Hooks* hooks) const;
@@ -71,9 +79,9 @@ class Transformer {
   at::Tensor last_logits(const Batch& batch, KvCache* cache, hook::Hooks* hooks) const;
 
   // The MLP's down projection and the attention's output projection, [out, in], shared with the model: writes through.
+  // Error(kModel) for the down projection of a layer with experts.
   at::Tensor down_OI(int64_t layer) const;
   at::Tensor output_projection_OI(int64_t layer) const;
-  at::Tensor unembedding_VD() const;
 
  private:
   struct Impl;

@@ -23,6 +23,41 @@ int64_t blocks_needed(const std::vector<hook::Point>& points, int64_t layers) {
   return last;
 }
 
+constexpr int64_t kWorthSharing = 8;  // tokens; a shorter common start costs more to set up than it saves
+
+// Runs prompts as far as block `last`; what all of them begin with, a system prompt mostly, is computed once.
+class Runner {
+ public:
+  Runner(const model::Transformer& model, const std::vector<std::vector<int32_t>>& prompts, int64_t keep, int64_t last)
+      : model_(model), last_(last) {
+    const int64_t common = model::common_start(prompts, keep);
+    if (prompts.size() < 2 || common < kWorthSharing || model.config().rotates_by_length()) return;
+    shared_ = common;
+    start_.emplace(model.new_cache(1, shared_));
+    run(model::pad_left({{prompts[0].begin(), prompts[0].begin() + shared_}}), &*start_, nullptr);
+  }
+
+  void operator()(const std::vector<std::vector<int32_t>>& rows, hook::Hooks* hooks) const {
+    const model::Batch batch = model::pad_left_after(rows, shared_);
+    if (shared_ == 0) return run(batch, nullptr, hooks);
+    model::KvCache cache = model_.new_cache(int64_t(rows.size()), shared_ + batch.tokens.width());
+    cache.fill_from(*start_);
+    run(batch, &cache, hooks);
+  }
+
+ private:
+  void run(const model::Batch& batch, model::KvCache* cache, hook::Hooks* hooks) const {
+    const at::Tensor x = model_.blocks(0, last_, model_.embed(batch, hooks), batch.tokens,
+                                       model_.geometry(batch.tokens, cache), cache, hooks);
+    if (cache != nullptr) cache->advance(batch.tokens.position_BT >= 0);
+    if (last_ == model_.config().layers) model_.final_norm(x, batch.tokens, hooks);
+  }
+
+  const model::Transformer& model_;
+  int64_t last_, shared_ = 0;
+  std::optional<model::KvCache> start_;
+};
+
 }  // namespace
 
 Recorder::Recorder(std::vector<hook::Point> points, Keep keep) : points_(std::move(points)), keep_(keep) {}
@@ -62,19 +97,16 @@ std::map<hook::Point, at::Tensor> last_tokens_activations(const model::Transform
   std::map<hook::Point, at::Tensor> result;
   for (const hook::Point& point : points)
     result[point] = at::empty({int64_t(prompts.size()), count, model.width_of(point.site)}, at::kFloat);
-  const int64_t last = blocks_needed(points, model.config().layers);
+  const Runner run(model, prompts, count, blocks_needed(points, model.config().layers));
   Progress progress(std::string(what), int64_t(prompts.size()), "prompts");
   for (size_t begin = 0; begin < order.size();) {
     const size_t rows =
         std::clamp<size_t>(size_t(kBatchTokens) / prompts[order[begin]].size(), 1, order.size() - begin);
     std::vector<std::vector<int32_t>> texts;
     for (size_t i = begin; i < begin + rows; ++i) texts.push_back(prompts[order[i]]);
-    const model::Batch batch = model::pad_left(texts);
     // Rows are padded on the left, so everybody's last tokens stand in the same columns.
     Recorder recorder(points, Recorder::Keep::kEverything);
-    const at::Tensor x = model.blocks(0, last, model.embed(batch, &recorder), batch.tokens,
-                                      model.geometry(batch.tokens, nullptr), nullptr, &recorder);
-    if (last == model.config().layers) model.final_norm(x, batch.tokens, &recorder);
+    run(texts, &recorder);
     for (const hook::Point& point : points) {
       const at::Tensor kept = recorder.at(point);
       for (size_t i = 0; i < rows; ++i)

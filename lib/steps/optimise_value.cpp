@@ -58,7 +58,7 @@ struct Fixed {
   model::KvCache cache;  // keys and values of the prefix, frozen
   model::Transformer::Geometry geometry;
   hook::Tokens tokens;          // of the suffix
-  at::Tensor resid_BTD;         // edited block's output for the suffix, without δ
+  at::Tensor resid_BTD;         // edited block's input for the suffix
   at::Tensor key_BF, value_BD;  // at the subject
 };
 
@@ -72,12 +72,29 @@ Fixed run_below(const model::Transformer& model, const Aligned& rows, int64_t la
   fixed.geometry = model.geometry(fixed.tokens, &fixed.cache);
   const Point key{Site::kMlpKey, layer}, value{Site::kMlpOut, layer};
   Recorder recorder({key, value}, Recorder::Keep::kEverything);
-  fixed.resid_BTD = model.blocks(0, layer + 1, model.embed(rows.suffix, nullptr), fixed.tokens, fixed.geometry,
-                                 &fixed.cache, &recorder);
+  fixed.resid_BTD =
+      model.blocks(0, layer, model.embed(rows.suffix, nullptr), fixed.tokens, fixed.geometry, &fixed.cache, nullptr);
+  model.blocks(layer, layer + 1, fixed.resid_BTD, fixed.tokens, fixed.geometry, &fixed.cache, &recorder);
   fixed.key_BF = recorder.at(key).select(1, 0).clone();
   fixed.value_BD = recorder.at(value).select(1, 0).clone();
   return fixed;
 }
+
+// δ on the MLP's output at the subject, which is the first column of every row. Norms and factors between the MLP and
+// the residual stream, where a family has them, see it as they see the output.
+class AddAtSubject : public hook::Hooks {
+ public:
+  AddAtSubject(Point point, at::Tensor delta_D) : point_(point), delta_D_(std::move(delta_D)) {}
+  bool wants(Point point) const override { return point == point_; }
+  at::Tensor apply(Point, at::Tensor x_BTD, const hook::Tokens&) override {
+    const at::Tensor at_subject = (x_BTD.select(1, 0) + delta_D_).unsqueeze(1);
+    return at::cat({at_subject, x_BTD.narrow(1, 1, x_BTD.size(1) - 1)}, 1);
+  }
+
+ private:
+  Point point_;
+  at::Tensor delta_D_;
+};
 
 struct Loss {
   at::Tensor total, nll_B, kl;
@@ -108,9 +125,9 @@ class Objective {
 
   Loss operator()(const at::Tensor& delta_D) {
     const int64_t layers = model_.config().layers;
-    const at::Tensor at_subject = (fixed_->resid_BTD.select(1, 0) + delta_D).unsqueeze(1);
-    at::Tensor x = at::cat({at_subject, fixed_->resid_BTD.narrow(1, 1, fixed_->resid_BTD.size(1) - 1)}, 1);
-    x = model_.blocks(options_.layer + 1, layers, x, fixed_->tokens, fixed_->geometry, &fixed_->cache, nullptr);
+    AddAtSubject add({Site::kMlpOut, options_.layer}, delta_D);
+    const at::Tensor x = model_.blocks(options_.layer, layers, fixed_->resid_BTD, fixed_->tokens, fixed_->geometry,
+                                       &fixed_->cache, &add);
     const at::Tensor row = at::tensor(row_, at::kLong).to(x.device()),
                      column = at::tensor(column_, at::kLong).to(x.device());
     const at::Tensor picked = x.reshape({-1, x.size(2)}).index_select(0, row * x.size(1) + column);

@@ -38,6 +38,7 @@ std::vector<std::vector<int32_t>> self_written(const decode::LanguageModel& mode
   std::vector<std::vector<int32_t>> texts;
   int64_t written = 0;
   Progress progress("text for the second moment", tokens, "tokens");
+  options.on_step = [&progress](int64_t made) { progress.advance(made); };
   for (int64_t round = 0; written < tokens; ++round) {
     const int64_t rows = std::clamp<int64_t>((tokens - written + length - 1) / length, 1, options.batch);
     std::vector<decode::Prompt> prompts;
@@ -51,7 +52,6 @@ std::vector<std::vector<int32_t>> self_written(const decode::LanguageModel& mode
       ids.insert(ids.end(), completions[size_t(i)].ids.begin(), completions[size_t(i)].ids.end());
       ids.resize(std::min(ids.size(), size_t(tokens - written)));
       written += int64_t(ids.size());
-      progress.advance(int64_t(ids.size()));
       texts.push_back(std::move(ids));
     }
   }

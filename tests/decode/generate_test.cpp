@@ -54,7 +54,7 @@ TEST_P(EveryModel, GreedyTextsEqualTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, EveryModel, ::testing::ValuesIn([] {
-                           std::vector<std::string> all = fixtures::kModels;
+                           std::vector<std::string> all = fixtures::models();
                            all.insert(all.end(), {"llama-gqa.gguf", "gpt2.gguf"});
                            return all;
                          }()),

@@ -54,8 +54,8 @@ TEST(Config, AbsentAndNullAreTheSame) {
       null[key] = nullptr;
       absent.erase(key);
       const ModelConfig a = read_config(null, "c"), b = read_config(absent, "c");
-      EXPECT_EQ(std::tie(a.kv_heads, a.head_dim, a.hidden, a.tied, a.attention_bias, a.rope.theta),
-                std::tie(b.kv_heads, b.head_dim, b.hidden, b.tied, b.attention_bias, b.rope.theta))
+      EXPECT_EQ(std::tie(a.kv_heads, a.head_dim, a.hidden, a.tied, a.attention_bias),
+                std::tie(b.kv_heads, b.head_dim, b.hidden, b.tied, b.attention_bias))
           << key;
     }
   Json json = config_of("llama-gqa");
@@ -67,8 +67,8 @@ TEST(Config, AbsentAndNullAreTheSame) {
 }
 
 TEST(Config, ReadsBothSpellingsOfRotaryPositions) {
-  const Rope fresh = read_config(config_of("llama-rope-llama3"), "c").rope,
-             old = read_config(config_of("llama-old-config"), "c").rope;
+  const Rope fresh = read_config(config_of("llama-rope-llama3"), "c").ropes[0],
+             old = read_config(config_of("llama-old-config"), "c").ropes[0];
   EXPECT_EQ(fresh.kind, RopeKind::kLlama3);
   EXPECT_EQ(fresh.factor, 8);
   EXPECT_EQ(fresh.original_context, 64);
@@ -76,14 +76,14 @@ TEST(Config, ReadsBothSpellingsOfRotaryPositions) {
   EXPECT_EQ(std::tie(old.kind, old.theta, old.factor, old.low_freq_factor, old.high_freq_factor, old.original_context),
             std::tie(fresh.kind, fresh.theta, fresh.factor, fresh.low_freq_factor, fresh.high_freq_factor,
                      fresh.original_context));
-  const Rope linear = read_config(config_of("llama-rope-linear"), "c").rope;
+  const Rope linear = read_config(config_of("llama-rope-linear"), "c").ropes[0];
   EXPECT_EQ(linear.kind, RopeKind::kLinear);
   EXPECT_EQ(linear.factor, 4);
   Json json = config_of("llama-gqa");
   json.erase("rope_parameters");
   json["rope_theta"] = 123;
   json["rope_scaling"] = {{"type", "linear"}, {"factor", 2}};  // the oldest spelling of the kind
-  const Rope oldest = read_config(json, "c").rope;
+  const Rope oldest = read_config(json, "c").ropes[0];
   EXPECT_EQ(oldest.kind, RopeKind::kLinear);
   EXPECT_EQ(oldest.theta, 123);
 }
@@ -96,8 +96,8 @@ TEST(Config, ReadsBothSpellingsOfTheDtype) {
 TEST(Config, RefusesAModelTypeItDoesNotKnow) {
   const Error unknown = refusal("llama-gqa", [](Json& j) { j["model_type"] = "mamba"; });
   EXPECT_EQ(unknown.code(), Code::kModel);
-  EXPECT_STREQ(unknown.what(),
-               "cannot load config.json: model type 'mamba' is not supported; supported are llama, mistral, gpt2");
+  EXPECT_EQ(unknown.what(),
+            "cannot load config.json: model type 'mamba' is not supported; supported are " + family_types());
   EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j.erase("model_type"); }).what(),
                "cannot read config.json: key 'model_type' is missing");
   EXPECT_STREQ(error_of([] { read_config(Json::array(), "config.json"); }).what(),
@@ -118,9 +118,11 @@ TEST(Config, NamesAMissingKey) {
 TEST(Config, NamesAValueOfTheWrongKind) {
   EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["hidden_size"] = "32"; }).what(),
                "cannot read config.json: 'hidden_size' must be a number, got \"32\"");
-  for (const Json& wrong : {Json(0), Json(-3), Json(2.5)})
+  for (const Json& wrong : {Json(-3), Json(2.5)})
     EXPECT_EQ(refusal("llama-gqa", [&](Json& j) { j["hidden_size"] = wrong; }).what(),
-              "cannot read config.json: 'hidden_size' must be a positive integer, got " + wrong.dump());
+              "cannot read config.json: 'hidden_size' must be a whole number, got " + wrong.dump());
+  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["hidden_size"] = 0; }).what(),
+               "cannot read config.json: 'hidden_size' must be a positive integer, got 0");
   EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["mlp_bias"] = 1; }).what(),
                "cannot read config.json: 'mlp_bias' must be true or false, got 1");
   EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["hidden_act"] = "swiglu"; }).what(),
@@ -131,7 +133,7 @@ TEST(Config, RefusesShapesThatDoNotFit) {
   EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["num_key_value_heads"] = 3; }).what(),
                "cannot load config.json: 4 query heads are not a multiple of 3 key/value heads");
   EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["head_dim"] = 7; }).what(),
-               "cannot load config.json: rotary positions need an even head width, got 7");
+               "cannot load config.json: rotary positions need an even head width, got 7 of 7");
 }
 
 TEST(Config, RefusesKeysThatChangeTheComputation) {
@@ -183,28 +185,49 @@ TEST(Config, AcceptsTheirNeutralValues) {
 TEST(Config, RefusesQuantisedCheckpoints) {
   const Error error = refusal("llama-gqa", [](Json& j) { j["quantization_config"] = {{"quant_method", "gptq"}}; });
   EXPECT_EQ(error.code(), Code::kModel);
-  EXPECT_STREQ(error.what(),
-               "cannot load config.json: quantised checkpoints (gptq) are not supported; use the unquantised model");
+  EXPECT_STREQ(
+      error.what(),
+      "cannot load config.json: quantised checkpoints (gptq) are not supported; use the model it was made from");
+}
+
+TEST(Config, ReadsTheLanguagePartOfALargerModel) {
+  Json json = config_of("gemma3"),
+       whole = {{"model_type", "gemma3"}, {"text_config", json}, {"vision_config", Json::object()}};
+  json["tie_word_embeddings"] = false;
+  whole["text_config"]["tie_word_embeddings"] = false;  // only there
+  const ModelConfig a = read_config(json, "c"), b = read_config(whole, "c");
+  EXPECT_EQ(std::tie(a.family, a.layers, a.width, a.tied), std::tie(b.family, b.layers, b.width, b.tied));
+  EXPECT_FALSE(b.tied);
 }
 
 TEST(Config, RefusesOtherKindsOfRotaryScaling) {
   for (const std::string key : {"rope_parameters", "rope_scaling"}) {
     const Error error = refusal("llama-gqa", [&](Json& j) {
       j.erase("rope_parameters");
-      j[key] = {{"rope_type", "yarn"}, {"factor", 4.0}};
+      j[key] = {{"rope_type", "mrope"}, {"factor", 4.0}};
     });
     EXPECT_STREQ(error.what(),
-                 "cannot load config.json: rope type 'yarn' is not supported; supported are default, linear, llama3");
+                 "cannot load config.json: rope type 'mrope' is not supported; supported are default, linear, dynamic, "
+                 "yarn, llama3, longrope");
   }
   EXPECT_STREQ(refusal("llama-rope-llama3", [](Json& j) { j["rope_parameters"].erase("low_freq_factor"); }).what(),
-               "cannot read config.json rope_parameters: key 'low_freq_factor' is missing for rope type 'llama3'");
+               "cannot read config.json rope_parameters: key 'low_freq_factor' is missing");
+  EXPECT_STREQ(refusal("llama-gqa", [](Json& j) { j["rope_parameters"]["partial_rotary_factor"] = 0.5; }).what(),
+               "cannot load config.json: 'partial_rotary_factor' = 0.5 changes the computation and is not supported");
 }
 
 TEST(Config, AMistralThatDoesNotMentionItsWindowHasOne) {
-  const Error error = refusal("mistral", [](Json& j) { j.erase("sliding_window"); });
-  EXPECT_EQ(error.code(), Code::kModel);
-  EXPECT_STREQ(error.what(),
-               "cannot load config.json: this model type has a sliding window of 4096 unless 'sliding_window' is null");
+  const auto windows = [](const Json& json) {
+    std::vector<int64_t> all;
+    for (const LayerConfig& layer : read_config(json, "c").layer) all.push_back(layer.window);
+    return all;
+  };
+  Json json = config_of("mistral");
+  EXPECT_EQ(windows(json), (std::vector<int64_t>{0, 0, 0}));  // null: none
+  json["sliding_window"] = 16;
+  EXPECT_EQ(windows(json), (std::vector<int64_t>{16, 16, 16}));
+  json.erase("sliding_window");
+  EXPECT_EQ(windows(json), (std::vector<int64_t>{4096, 4096, 4096}));
   EXPECT_EQ(refusal("mistral", [](Json& j) { j["mlp_bias"] = true; }).code(), Code::kModel);
 }
 

@@ -76,11 +76,9 @@ TEST_P(EveryFixture, WritingWithoutChangesKeepsEveryByte) {
     EXPECT_TRUE(before.tensor(name).equal(after.tensor(name))) << name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, EveryFixture, ::testing::ValuesIn(fixtures::kModels),
+INSTANTIATE_TEST_SUITE_P(Families, EveryFixture, ::testing::ValuesIn(fixtures::models()),
                          [](const auto& row) { return fixtures::test_name(row.param); });
-INSTANTIATE_TEST_SUITE_P(Families, LongSequence,
-                         ::testing::Values("llama-gqa", "gpt2", "llama-rope-llama3", "llama-rope-linear",
-                                           "llama-old-config"),
+INSTANTIATE_TEST_SUITE_P(Families, LongSequence, ::testing::ValuesIn(fixtures::models("ids.1100")),
                          [](const auto& row) { return fixtures::test_name(row.param); });
 
 TEST(Transformer, HalfPrecisionStaysNearTransformersInHalfPrecision) {

@@ -36,28 +36,49 @@ def random_ids(length, *key):
     return torch.randint(2, VOCAB, (length,), generator=generator("ids", length, *key))
 
 
+def part(module, *names):
+    """The submodule that the family calls one of `names`; None when it has none of them."""
+    return next((getattr(module, name) for name in names if isinstance(getattr(module, name, None), torch.nn.Module)), None)
+
+
 def base(model):
-    return model.model if hasattr(model, "model") else model.transformer
+    inner = part(model, "model", "transformer", "gpt_neox")
+    return part(inner, "decoder") or inner
 
 
 def blocks(model):
-    return base(model).layers if hasattr(base(model), "layers") else base(model).h
-
-
-def attention_output(block):
-    return block.self_attn.o_proj if hasattr(block, "self_attn") else block.attn.c_proj
+    return part(base(model), "layers", "h")
 
 
 def attention(block):
-    return block.self_attn if hasattr(block, "self_attn") else block.attn
+    return part(block, "self_attn", "attn", "self_attention", "attention")
+
+
+def attention_output(block):
+    return part(attention(block), "o_proj", "c_proj", "out_proj", "dense")
+
+
+def mlp(block):
+    """The module whose output is the MLP's; OPT keeps its two layers in the block itself."""
+    return part(block, "mlp", "fc2")
 
 
 def down_projection(block):
-    return block.mlp.down_proj if hasattr(block.mlp, "down_proj") else block.mlp.c_proj
+    """None for a mixture of experts."""
+    return part(part(block, "mlp") or block, "down_proj", "c_proj", "fc_out", "fc2", "dense_4h_to_h")
 
 
 def final_norm(model):
-    return base(model).norm if hasattr(base(model), "norm") else base(model).ln_f
+    return part(base(model), "norm", "ln_f", "final_layer_norm", "final_layernorm")
+
+
+def routers(model):
+    return [module for module in model.modules() if hasattr(module, "top_k") and hasattr(module, "weight")]
+
+
+def window(model):
+    """The sliding window of a model that has one, else None."""
+    return getattr(model.config, "sliding_window", None) or None
 
 
 def first(value):
@@ -94,6 +115,23 @@ class Hooks:
             return None if changed is None else (changed, *inputs[1:])
 
         self.handles.append(module.register_forward_pre_hook(hook))
+
+
+class Routing(Hooks):
+    """The narrowest choice of any router in the `with` block: its last chosen logit less its first unchosen one."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.gap = float("inf")
+        for router in routers(model):
+            self.output(router, lambda logits, chosen=router.top_k: self.note(logits.topk(chosen + 1).values))
+
+    def note(self, best):
+        self.gap = min(self.gap, (best[..., -2] - best[..., -1]).min().item())
+
+    @property
+    def clear(self):
+        return self.gap >= 1e-3
 
 
 def logits_of(model, ids):

@@ -43,8 +43,27 @@ TEST_P(Collect, EverySiteEqualsTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, Collect, ::testing::ValuesIn(fixtures::kModels),
+INSTANTIATE_TEST_SUITE_P(Families, Collect, ::testing::ValuesIn(fixtures::models("site.mlp_key")),
                          [](const auto& row) { return fixtures::test_name(row.param); });
+
+// Prompts that begin alike are computed from the common part on; each must be what it is alone.
+TEST_P(Collect, ACommonStartChangesNothing) {
+  const Expected expected(GetParam());
+  const model::Transformer model = fixtures::load(GetParam());
+  const std::vector<int32_t> start = expected.ids("ids.33");
+  std::vector<std::vector<int32_t>> prompts(3, {start.begin(), start.begin() + 20});
+  for (const size_t i : {0U, 1U, 2U}) {
+    const std::vector<int32_t> rest = expected.ids(fmt::format("ragged.prompt.{}", i));
+    prompts[i].insert(prompts[i].end(), rest.begin(), rest.end());
+  }
+  const std::vector<Point> points = {{Site::kResidOut, 1}, {Site::kHeadOut, 2}, {Site::kFinalNorm, 0}};
+  const auto together = last_token_activations(model, prompts, points, "test");
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const auto alone = last_token_activations(model, {prompts[i]}, points, "test");
+    for (const Point& point : points)
+      EXPECT_LT(max_difference(together.at(point)[int64_t(i)], alone.at(point)[0]), kFp32) << "prompt " << i;
+  }
+}
 
 TEST(LastTokenActivations, KeepsTheOrderOfThePrompts) {
   const model::Transformer model = fixtures::load("llama-gqa");

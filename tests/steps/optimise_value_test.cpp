@@ -70,7 +70,7 @@ TEST_P(OptimiseValue, KeysAndValuesAreThoseOfTheForwardPass) {
   EXPECT_TRUE(result.before_D.equal(result.values_ND[0]));
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, OptimiseValue, ::testing::ValuesIn(fixtures::kModels),
+INSTANTIATE_TEST_SUITE_P(Families, OptimiseValue, ::testing::ValuesIn(fixtures::models("site.mlp_key")),
                          [](const auto& row) { return fixtures::test_name(row.param); });
 
 class OptimiseOnce : public ::testing::Test {

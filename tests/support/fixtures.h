@@ -35,10 +35,21 @@ inline model::Transformer load(const std::string& name, at::ScalarType dtype = a
   return model::Transformer::load(model::Checkpoint::open(root() / "models" / name), {dtype, at::kCPU});
 }
 
-// Every folder whose stored weights are fp32.
-inline const std::vector<std::string> kModels = {
-    "llama-gqa",  "llama-tied",    "llama-head-dim",   "llama-rope-llama3", "llama-rope-linear",
-    "llama-bias", "llama-sharded", "llama-old-config", "mistral",           "gpt2"};
+// Every folder that the oracle script ran and whose stored weights are fp32, by name. `tensor`: only those for which it
+// was recorded.
+inline std::vector<std::string> models(const std::string& tensor = "logits.33") {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(root() / "expected")) {
+    const std::string name = entry.path().stem();
+    if (entry.path().extension() != ".json" || !fs::is_directory(root() / "models" / name)) continue;
+    const Expected expected(name);
+    if (expected.json.value("dtype", "float32") == "float32" && name.find("bf16") == std::string::npos &&
+        expected.has(tensor))
+      names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 // A fixture's name as a test's.
 inline std::string test_name(std::string name) {

@@ -220,10 +220,14 @@ std::vector<std::vector<int32_t>> plain_starts(const Work& work, const std::vect
 // Prompts are scored by probes that did not see them: five folds, each fitted to the other four fifths.
 constexpr int64_t kFolds = 5;
 
-at::Tensor fold(const at::Tensor& x_ND, int64_t number, bool inside) {
+int64_t folds_of(const at::Tensor& harmful_ND, const at::Tensor& harmless_ND) {
+  return std::min({kFolds, harmful_ND.size(0), harmless_ND.size(0)});
+}
+
+at::Tensor fold(const at::Tensor& x_ND, int64_t number, int64_t folds, bool inside) {
   std::vector<at::Tensor> rows;
   for (int64_t i = 0; i < x_ND.size(0); ++i)
-    if ((i % kFolds == number) == inside) rows.push_back(x_ND[i]);
+    if ((i % folds == number) == inside) rows.push_back(x_ND[i]);
   return at::stack(rows);
 }
 
@@ -240,10 +244,12 @@ methods::ProbeCheck cross_checked(const at::Tensor& in_order_harmful_ND, const a
   const auto add = [](std::vector<double>& all, const std::vector<double>& more) {
     all.insert(all.end(), more.begin(), more.end());
   };
-  for (int64_t k = 0; k < kFolds; ++k) {
-    const methods::Probe probe = methods::fit_probe(fold(harmful_ND, k, false), fold(harmless_ND, k, false), shrinkage);
-    add(harmful, methods::probe_scores(probe, fold(harmful_ND, k, true)));
-    add(harmless, methods::probe_scores(probe, fold(harmless_ND, k, true)));
+  const int64_t folds = folds_of(harmful_ND, harmless_ND);
+  for (int64_t k = 0; k < folds; ++k) {
+    const methods::Probe probe =
+        methods::fit_probe(fold(harmful_ND, k, folds, false), fold(harmless_ND, k, folds, false), shrinkage);
+    add(harmful, methods::probe_scores(probe, fold(harmful_ND, k, folds, true)));
+    add(harmless, methods::probe_scores(probe, fold(harmless_ND, k, folds, true)));
   }
   return methods::choose_threshold(harmful, harmless);
 }
@@ -262,9 +268,9 @@ void add_gate(Work& work) {
     harmless_ND = at::cat({harmless_ND, states(plain, "gate, plain text")}, 0);
   const methods::ProbeCheck check = cross_checked(harmful_ND, harmless_ND, config.shrinkage, work.config.seed);
   const methods::Probe probe = methods::fit_probe(harmful_ND, harmless_ND, config.shrinkage);
-  const Json held_out = {{"folds", kFolds},          {"area", check.area},
-                         {"caught", check.caught},   {"false_alarms", check.false_alarms},
-                         {"harmful", check.harmful}, {"harmless", check.harmless}};
+  const Json held_out = {
+      {"folds", folds_of(harmful_ND, harmless_ND)}, {"area", check.area},       {"caught", check.caught},
+      {"false_alarms", check.false_alarms},         {"harmful", check.harmful}, {"harmless", check.harmless}};
   const Json attributes = {
       {"bias", probe.bias}, {"threshold", check.threshold}, {"held_out", held_out}, {"sources", sources}};
   work.store.vectors.push_back(
