@@ -36,7 +36,11 @@ LanguageModel LanguageModel::load(const fs::path& path, model::LoadOptions optio
 }
 
 const text::Tokenizer& LanguageModel::words() const {
-  if (!tokenizer) fail(Code::kModel, "cannot read text with {}: it has no tokenizer.json", checkpoint.path().string());
+  const std::string& problem = checkpoint.text().tokenizer_problem;
+  if (!tokenizer) {
+    fail(Code::kModel, "cannot read text with {}: {}", checkpoint.path().string(),
+         problem.empty() ? "it has no tokenizer.json" : problem);
+  }
   return *tokenizer;
 }
 

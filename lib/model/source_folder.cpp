@@ -35,8 +35,9 @@ class FolderSource : public Source {
     std::map<std::string, std::string> files;
     for (const auto& entry : fs::directory_iterator(folder_)) {
       const std::string extension = entry.path().extension();
-      if (entry.is_regular_file() && (extension == ".json" || extension == ".jinja" || extension == ".txt") &&
-          !entry.path().filename().string().ends_with(".index.json"))
+      const bool is_text = extension == ".json" || extension == ".jinja" || extension == ".txt" ||
+                           entry.path().filename() == "tokenizer.model";
+      if (entry.is_regular_file() && is_text && !entry.path().filename().string().ends_with(".index.json"))
         files[entry.path().filename().string()] = read_text(entry.path(), Code::kModel);
     }
     return files;

@@ -19,6 +19,8 @@ text::GgufVocabulary read_vocabulary(const io::GgufFile& file) {
   v.merges = file.texts_or(at + "merges", {});
   v.bos_id = file.integer_or(at + "bos_token_id", -1);
   v.eos_id = file.integer_or(at + "eos_token_id", -1);
+  v.eot_id = file.integer_or(at + "eot_token_id", -1);
+  v.eom_id = file.integer_or(at + "eom_token_id", -1);
   v.unk_id = file.integer_or(at + "unknown_token_id", -1);
   v.pad_id = file.integer_or(at + "padding_token_id", -1);
   if (file.has(at + "add_bos_token")) v.add_bos = file.flag(at + "add_bos_token");

@@ -124,7 +124,7 @@ ValueProblem make_problem(const decode::LanguageModel& model, const Fact& fact,
   const int64_t subject_at = text::count_code_points(fact.prompt.substr(0, fact.prompt.find("{}")));
   const int64_t subject_length = text::count_code_points(fact.subject);
   const auto subject_token = [&](const std::string& text, int64_t begin) {
-    const auto index = text::last_token_of(model.encode(text), {begin, begin + subject_length});
+    const auto index = text::last_token_of(model.words(), text, model.encode(text), {begin, begin + subject_length});
     if (!index) fail(Code::kData, "cannot find subject '{}' among the tokens of '{}'", fact.subject, text);
     return *index;
   };

@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
+#include <utility>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "text/folder_tokenizer.h"
 
 namespace suture::text {
 namespace {
@@ -33,40 +36,108 @@ SpecialTokens special_tokens(const Json& config, const Json& map) {
   return {either("bos_token"), either("eos_token"), either("unk_token"), either("pad_token")};
 }
 
-std::string default_of_list(const Json& list, const std::string& origin) {
-  std::vector<std::string> names;
+using Templates = std::map<std::string, std::string>;
+
+// By name; a lone unnamed or differently named one is the default.
+Templates listed_templates(const Json& list, const std::string& origin) {
+  Templates templates;
   for (const Json& entry : list) {
     if (!entry.is_object() || !entry.contains("template") || !entry["template"].is_string()) {
       fail(Code::kFile, "cannot read {}: chat_template entries need a name and a template", origin);
     }
-    names.push_back(entry.value("name", ""));
-    if (names.back() == "default" || list.size() == 1) return entry["template"].get<std::string>();
+    const std::string name = list.size() == 1 ? "default" : entry.value("name", "");
+    templates[name] = entry["template"].get<std::string>();
   }
-  fail(Code::kModel, "no default chat template in {}: it has {}", origin, fmt::join(names, ", "));
+  return templates;
 }
 
-std::string template_of(const Json& config, const std::string& origin) {
+Templates templates_of(const Json& config, const std::string& origin) {
   const auto found = config.find("chat_template");
-  if (found == config.end() || found->is_null()) return "";
-  if (found->is_string()) return found->get<std::string>();
-  if (found->is_array()) return default_of_list(*found, origin);
+  if (found == config.end() || found->is_null()) return {};
+  if (found->is_string()) return {{"default", found->get<std::string>()}};
+  if (found->is_array()) return listed_templates(*found, origin);
   fail(Code::kFile, "cannot read {}: chat_template is neither a string nor a list", origin);
 }
 
+Templates template_files(const fs::path& folder) {
+  Templates templates;
+  if (const fs::path path = folder / "chat_template.jinja"; fs::exists(path)) {
+    templates["default"] = read_text(path, Code::kFile);
+  }
+  const fs::path others = folder / "additional_chat_templates";
+  if (!fs::is_directory(others)) return templates;
+  for (const auto& entry : fs::directory_iterator(others)) {
+    if (entry.path().extension() != ".jinja") continue;
+    templates.emplace(entry.path().stem().string(), read_text(entry.path(), Code::kFile));
+  }
+  return templates;
+}
+
+void take_templates(Templates templates, std::string origin, TextAssets& assets) {
+  const auto chosen = templates.find("default");
+  if (chosen == templates.end()) {
+    std::vector<std::string> names;
+    for (const auto& [name, source] : templates) names.push_back(name);
+    fail(Code::kModel, "no default chat template in {}: it has {}", origin, fmt::join(names, ", "));
+  }
+  assets.chat_template = std::move(chosen->second);
+  templates.erase(chosen);
+  assets.other_templates = std::move(templates);
+  assets.template_origin = std::move(origin);
+}
+
 void find_template(const fs::path& folder, TextAssets& assets) {
-  const fs::path jinja = folder / "chat_template.jinja";
-  if (fs::exists(jinja)) {
-    assets.chat_template = read_text(jinja, Code::kFile);
-    assets.template_origin = jinja.string();
-    return;
+  if (Templates files = template_files(folder); !files.empty()) {
+    const bool has_default = files.contains("default");
+    return take_templates(std::move(files), (has_default ? folder / "chat_template.jinja" : folder).string(), assets);
   }
   for (const char* name : {"tokenizer_config.json", "chat_template.json"}) {
     const fs::path path = folder / name;
     const Json config = path.filename() == "tokenizer_config.json" ? assets.tokenizer_config : read_optional(path);
-    assets.chat_template = template_of(config, path.string());
-    if (assets.chat_template.empty()) continue;
-    assets.template_origin = fmt::format("{} (chat_template)", path.string());
+    Templates templates = templates_of(config, path.string());
+    if (templates.empty() || templates == Templates{{"default", ""}}) continue;
+    const bool several = config["chat_template"].is_array();
+    const bool whole = several && !templates.contains("default");
+    return take_templates(std::move(templates), whole ? path.string() : path.string() + " (chat_template)", assets);
+  }
+}
+
+void append_token(const std::string& token, std::vector<std::string>& tokens) {
+  if (!token.empty() && std::find(tokens.begin(), tokens.end(), token) == tokens.end()) tokens.push_back(token);
+}
+
+// A number, or a list of them.
+void append_ids(const Json& config, std::vector<int32_t>& ids) {
+  const auto found = config.find("eos_token_id");
+  if (found == config.end()) return;
+  for (const Json& id : found->is_array() ? *found : Json::array({*found})) {
+    if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX) continue;
+    if (std::find(ids.begin(), ids.end(), id.get<int32_t>()) == ids.end()) ids.push_back(id.get<int32_t>());
+  }
+}
+
+std::vector<int32_t> named_stop_ids(const Json& generation_config, const Json& config) {
+  std::vector<int32_t> ids;
+  append_ids(generation_config, ids);
+  append_ids(config, ids);
+  if (config.contains("text_config") && config["text_config"].is_object()) append_ids(config["text_config"], ids);
+  return ids;
+}
+
+void find_tokenizer(const fs::path& folder, const Json& map, const Json& config, TextAssets& assets) {
+  assets.special = special_tokens(assets.tokenizer_config, map);
+  if (const fs::path path = folder / "tokenizer.json"; fs::exists(path)) {
+    assets.tokenizer_json = read_text(path, Code::kFile);
     return;
+  }
+  try {
+    FolderTokenizer built = build_folder_tokenizer(folder, assets.tokenizer_config, map, config);
+    if (built.tokenizer_json.empty()) return;
+    assets.tokenizer_json = std::move(built.tokenizer_json);
+    assets.special = std::move(built.special);
+  } catch (const Error& error) {
+    if (error.code() != Code::kModel) throw;
+    assets.tokenizer_problem = error.what();
   }
 }
 
@@ -84,15 +155,25 @@ std::vector<std::string> stop_tokens_of(const std::string& chat_template, const 
   return tokens;
 }
 
+std::vector<int32_t> all_stop_ids(const TextAssets& assets, const Tokenizer& tokenizer) {
+  std::set<int32_t> ids(assets.stop_ids.begin(), assets.stop_ids.end());
+  for (const std::string& token : assets.stop_tokens) {
+    if (const auto id = tokenizer.token_to_id(token)) ids.insert(*id);
+  }
+  return {ids.begin(), ids.end()};
+}
+
 TextAssets read_text_assets(const fs::path& folder) {
   TextAssets assets;
-  if (const fs::path path = folder / "tokenizer.json"; fs::exists(path)) {
-    assets.tokenizer_json = read_text(path, Code::kFile);
-  }
   assets.tokenizer_config = read_optional(folder / "tokenizer_config.json");
-  assets.special = special_tokens(assets.tokenizer_config, read_optional(folder / "special_tokens_map.json"));
+  const Json map = read_optional(folder / "special_tokens_map.json"), config = read_optional(folder / "config.json");
+  find_tokenizer(folder, map, config, assets);
   find_template(folder, assets);
   assets.stop_tokens = stop_tokens_of(assets.chat_template, assets.special.eos);
+  for (const Json* file : {&std::as_const(assets).tokenizer_config, &map}) {
+    append_token(spelling(*file, "eos_token"), assets.stop_tokens);
+  }
+  assets.stop_ids = named_stop_ids(read_optional(folder / "generation_config.json"), config);
   return assets;
 }
 

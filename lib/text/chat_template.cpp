@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/chat_template.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "core/error.h"
 #include "text/bridge_call.h"
 #include "text/utf8.h"
@@ -45,18 +48,60 @@ ChatTemplate ChatTemplate::parse(std::string source, std::string origin) {
   return ChatTemplate(handle, std::move(source), std::move(origin));
 }
 
-std::string ChatTemplate::render(const std::vector<Message>& messages, const Options& options) const {
+ChatTemplate::Rendered ChatTemplate::attempt(const std::vector<Message>& messages, const Options& options) const {
   BridgeError error;
   BridgeText text;
   const std::string variables = variables_for(messages, options).dump();
   const auto* handle = static_cast<const suture_template*>(handle_.get());
-  if (suture_template_render(handle, view_of(variables), view_of(options.date), text.out(), error.out()) != 0) {
-    const std::string where = place(origin_, error.line());
-    if (error.refused())
-      fail(Code::kModel, "the chat template refuses these messages ({}): {}", where, error.message());
-    fail(Code::kModel, "cannot render chat template {}: {}", where, error.message());
+  if (suture_template_render(handle, view_of(variables), view_of(options.date), text.out(), error.out()) == 0) {
+    return {text.copy(), ""};
   }
-  return text.copy();
+  const std::string where = place(origin_, error.line());
+  if (!error.refused()) fail(Code::kModel, "cannot render chat template {}: {}", where, error.message());
+  return {"", fmt::format("the chat template refuses these messages ({}): {}", where, error.message())};
+}
+
+std::string ChatTemplate::render(const std::vector<Message>& messages, const Options& options) const {
+  Rendered rendered = attempt(messages, options);
+  if (!rendered.refusal.empty()) throw Error(Code::kModel, rendered.refusal);
+  return std::move(rendered.text);
+}
+
+bool ChatTemplate::refuses(const std::vector<Message>& messages, const Options& options) const {
+  return !attempt(messages, options).refusal.empty();
+}
+
+SystemPolicy parse_system_policy(std::string_view name) {
+  if (name == "error") return SystemPolicy::kError;
+  if (name == "merge_into_user") return SystemPolicy::kMergeIntoUser;
+  if (name == "drop") return SystemPolicy::kDrop;
+  fail(Code::kConfig, "unknown system policy '{}': want error, merge_into_user or drop", name);
+}
+
+std::vector<Message> apply_system_policy(const ChatTemplate& chat, const std::vector<Message>& messages,
+                                         const ChatTemplate::Options& options, SystemPolicy policy) {
+  const auto is_system = [](const Message& message) { return message.role == "system"; };
+  if (policy == SystemPolicy::kError || std::none_of(messages.begin(), messages.end(), is_system) ||
+      !chat.refuses(messages, options)) {
+    return messages;
+  }
+  std::vector<Message> kept;
+  std::string waiting;  // system text that looks for a user message
+  const auto add_before = [&](const std::string& text) {
+    return waiting.empty() ? text : text.empty() ? waiting : waiting + "\n\n" + text;
+  };
+  for (const Message& message : messages) {
+    if (is_system(message)) {
+      if (policy == SystemPolicy::kMergeIntoUser) waiting = add_before(message.content);
+    } else if (message.role == "user") {
+      kept.push_back({message.role, add_before(message.content)});
+      waiting.clear();
+    } else {
+      kept.push_back(message);
+    }
+  }
+  if (!waiting.empty()) kept.push_back({"user", waiting});
+  return kept;
 }
 
 }  // namespace suture::text

@@ -2,13 +2,13 @@
 // Rebuilds a tokenizer.json from the vocabulary of a GGUF file. Which pre-tokenizer a `pre` name stands for follows the
 // tokenizer.json of the models that carry it.
 #include <algorithm>
-#include <array>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
 
 #include "core/error.h"
 #include "text/assets.h"
+#include "text/tokenizer_parts.h"
 #include "text/utf8.h"
 
 namespace suture::text {
@@ -17,35 +17,65 @@ namespace {
 
 constexpr int32_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kByte = 6;
 
-constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581, SentencePiece's mark for a space
+// The long classes below are written out as the models' own files have them.
+constexpr const char* kQwen35Split =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kTekkenSplit =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kGpt4oSplit =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kSeedSplit =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kDeepseekWords =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kNumbersUpTo3 = R"(\p{N}{1,3})";
+constexpr const char* kCjk = "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+";
+constexpr const char* kWideCjk = "[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+";
 
-constexpr const char* kLlama3Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kQwen2Split =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+enum Option : unsigned {
+  kNone = 0,
+  kDigits = 1,           // every digit a word of its own, before the splits
+  kGpt2Words = 2,        // the split of GPT-2 last, built into the byte-level step
+  kCompose = 4,          // NFC first
+  kWholeWordsFirst = 8,  // a word that is a token is never assembled from merges
+  kDigitsAfter = 16,     // every digit a word of its own, after the splits
+  kFalcon = 32,          // runs of punctuation, then GPT-2's words, then digits in threes
+};
 
+// One row for each way to cut a text, with all its names. The splits apply one after the other.
 struct PreTokenizer {
-  const char* name;
-  const char* split;       // null: the split of GPT-2, built into the byte-level step
-  bool separate_digits;    // every digit a word of its own
-  bool compose;            // NFC first
-  bool whole_words_first;  // a word that is a token is never assembled from merges
+  std::vector<const char*> names;
+  std::vector<const char*> splits;
+  unsigned options;
 };
 
-constexpr std::array kPreTokenizers = {
-    PreTokenizer{"default", nullptr, false, false, false},
-    PreTokenizer{"gpt-2", nullptr, false, false, false},
-    PreTokenizer{"smollm", nullptr, true, false, false},
-    PreTokenizer{"llama-bpe", kLlama3Split, false, false, true},
-    PreTokenizer{"llama3", kLlama3Split, false, false, true},
-    PreTokenizer{"qwen2", kQwen2Split, false, true, false},
-    PreTokenizer{"deepseek-r1-qwen", kQwen2Split, false, true, false},
-};
+const std::vector<PreTokenizer>& pre_tokenizer_rows() {
+  static const std::vector<PreTokenizer> rows = {
+      {{"default", "gpt-2", "phi-2", "jais"}, {}, kGpt2Words},
+      {{"mpt", "olmo"}, {}, kCompose | kGpt2Words},
+      {{"smollm", "starcoder", "refact"}, {}, kDigits | kGpt2Words},
+      {{"command-r"}, {}, kCompose | kDigits | kGpt2Words},
+      {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"},
+       {kLlama3Split},
+       kWholeWordsFirst},
+      {{"dbrx", "smaug-bpe", "chatglm-bpe", "glm4"}, {kLlama3Split}, kNone},
+      {{"qwen2", "deepseek-r1-qwen", "megrez"}, {kQwen2Split}, kCompose},
+      {{"stablelm2", "hunyuan", "grok-2"}, {kQwen2Split}, kNone},
+      {{"qwen35"}, {kQwen35Split}, kCompose},
+      {{"tekken"}, {kTekkenSplit}, kWholeWordsFirst},
+      {{"gpt-4o", "llama4", "minimax-m2"}, {kGpt4oSplit}, kNone},
+      {{"seed-coder"}, {kSeedSplit}, kNone},
+      {{"deepseek-v3", "hunyuan-dense"}, {kNumbersUpTo3, kCjk, kDeepseekWords}, kNone},
+      {{"deepseek-coder"}, {"[\r\n]", R"(\s?\p{L}+)", R"(\s?\p{P}+)", kWideCjk}, kDigitsAfter},
+      {{"falcon"}, {}, kFalcon},
+  };
+  return rows;
+}
 
 const PreTokenizer& pre_tokenizer_named(const std::string& name) {
   const std::string wanted = name.empty() ? "default" : name;
-  for (const PreTokenizer& entry : kPreTokenizers) {
-    if (wanted == entry.name) return entry;
+  for (const PreTokenizer& row : pre_tokenizer_rows()) {
+    if (std::find(row.names.begin(), row.names.end(), wanted) != row.names.end()) return row;
   }
   fail(Code::kModel, "unsupported pre-tokenizer '{}' in the GGUF vocabulary: known are {}", name,
        fmt::join(known_pre_tokenizers(), ", "));
@@ -103,42 +133,9 @@ Json added_tokens(const GgufVocabulary& vocabulary, const SpecialTokens& special
     const bool named = token == special.bos || token == special.eos || token == special.unk || token == special.pad;
     const bool is_special = type == kControl || named;
     if (token.empty() || (!is_special && type != kUserDefined)) continue;
-    added.push_back({{"id", id},
-                     {"content", token},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", is_special}});
+    added.push_back(added_token({.content = token, .special = is_special}, static_cast<int64_t>(id)));
   }
   return added;
-}
-
-Json vocabulary_object(const GgufVocabulary& vocabulary) {
-  // Keys are known to be distinct; filling the underlying vector avoids a linear search per key.
-  Json::object_t object;
-  object.reserve(vocabulary.tokens.size());
-  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) object.Container::emplace_back(vocabulary.tokens[id], id);
-  return Json(std::move(object));
-}
-
-Json template_processor(const SpecialTokens& special, const Ids& ids, bool add_bos, bool add_eos) {
-  const auto token = [](const std::string& text, int sequence) {
-    return Json{{"SpecialToken", {{"id", text}, {"type_id", sequence}}}};
-  };
-  const auto append = [&](Json& list, const char* name, int sequence) {
-    if (add_bos) list.push_back(token(special.bos, sequence));
-    list.push_back({{"Sequence", {{"id", name}, {"type_id", sequence}}}});
-    if (add_eos) list.push_back(token(special.eos, sequence));
-  };
-  Json single = Json::array(), pair = Json::array(), tokens = Json::object();
-  append(single, "A", 0);
-  append(pair, "A", 0);
-  append(pair, "B", 1);
-  for (const auto& [used, text] : {std::pair(add_bos, special.bos), std::pair(add_eos, special.eos)}) {
-    if (used) tokens[text] = {{"id", text}, {"ids", Json::array({ids.at(text)})}, {"tokens", Json::array({text})}};
-  }
-  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
 }
 
 Json post_processor(const GgufVocabulary& vocabulary, const SpecialTokens& special, const Ids& ids) {
@@ -147,23 +144,31 @@ Json post_processor(const GgufVocabulary& vocabulary, const SpecialTokens& speci
   if (add_bos && special.bos.empty()) fail(Code::kFile, "the GGUF vocabulary adds BOS but names no BOS token");
   if (add_eos && special.eos.empty()) fail(Code::kFile, "the GGUF vocabulary adds EOS but names no EOS token");
   if (!add_bos && !add_eos) return nullptr;
-  return template_processor(special, ids, add_bos, add_eos);
+  const auto named = [&](bool used, const std::string& token) {
+    return used ? NamedId(std::pair(token, int64_t{ids.at(token)})) : std::nullopt;
+  };
+  return template_processor(named(add_bos, special.bos), named(add_eos, special.eos));
 }
 
-Json byte_level(bool use_regex) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+Json single_digits() { return {{"type", "Digits"}, {"individual_digits", true}}; }
+
+Json falcon_steps() {
+  return Json::array({{{"type", "Punctuation"}, {"behavior", "Contiguous"}},
+                      byte_level(true),
+                      {{"type", "Digits"}, {"individual_digits", false}},
+                      split_by_regex("[0-9][0-9][0-9]")});
 }
 
-Json byte_level_pre_tokenizer(const PreTokenizer& entry) {
-  if (entry.split == nullptr && !entry.separate_digits) return byte_level(true);
+Json byte_level_pre_tokenizer(const PreTokenizer& row) {
+  if (row.options & kFalcon) return pre_tokenizers(falcon_steps());
+  const bool gpt2_words = (row.options & kGpt2Words) != 0;
   Json steps = Json::array();
-  if (entry.separate_digits) steps.push_back({{"type", "Digits"}, {"individual_digits", true}});
-  if (entry.split != nullptr) {
-    steps.push_back(
-        {{"type", "Split"}, {"pattern", {{"Regex", entry.split}}}, {"behavior", "Isolated"}, {"invert", false}});
-  }
-  steps.push_back(byte_level(entry.split == nullptr));
-  return {{"type", "Sequence"}, {"pretokenizers", steps}};
+  if (row.options & kDigits) steps.push_back(single_digits());
+  for (const char* split : row.splits) steps.push_back(split_by_regex(split));
+  if (row.options & kDigitsAfter) steps.push_back(single_digits());
+  if (steps.empty()) return byte_level(gpt2_words);
+  steps.push_back(byte_level(gpt2_words));
+  return pre_tokenizers(std::move(steps));
 }
 
 Json listed_merges(const GgufVocabulary& vocabulary, const Ids& ids) {
@@ -232,65 +237,40 @@ Json merges_from_scores(const GgufVocabulary& vocabulary) {
   return merges;
 }
 
-Json bpe_model(const GgufVocabulary& vocabulary, Json merges) {
-  return {{"type", "BPE"},
-          {"dropout", nullptr},
-          {"unk_token", nullptr},
-          {"continuing_subword_prefix", nullptr},
-          {"end_of_word_suffix", nullptr},
-          {"fuse_unk", false},
-          {"byte_fallback", false},
-          {"ignore_merges", false},
-          {"vocab", vocabulary_object(vocabulary)},
-          {"merges", std::move(merges)}};
-}
-
-Json byte_level_tokenizer(const GgufVocabulary& vocabulary, const SpecialTokens& special, const Ids& ids) {
-  const PreTokenizer& entry = pre_tokenizer_named(vocabulary.pre);
-  Json model = bpe_model(vocabulary, listed_merges(vocabulary, ids));
-  model["ignore_merges"] = entry.whole_words_first;
-  return {{"version", "1.0"},
-          {"truncation", nullptr},
-          {"padding", nullptr},
-          {"added_tokens", added_tokens(vocabulary, special)},
-          {"normalizer", entry.compose ? Json{{"type", "NFC"}} : Json()},
-          {"pre_tokenizer", byte_level_pre_tokenizer(entry)},
-          {"post_processor", post_processor(vocabulary, special, ids)},
-          {"decoder", byte_level(true)},
-          {"model", std::move(model)}};
+std::string byte_level_tokenizer(const GgufVocabulary& vocabulary, const SpecialTokens& special, const Ids& ids) {
+  const PreTokenizer& row = pre_tokenizer_named(vocabulary.pre);
+  TokenizerParts parts;
+  parts.added_tokens = added_tokens(vocabulary, special);
+  if (row.options & kCompose) parts.normalizer = {{"type", "NFC"}};
+  parts.pre_tokenizer = byte_level_pre_tokenizer(row);
+  parts.post_processor = post_processor(vocabulary, special, ids);
+  parts.decoder = byte_level(true);
+  parts.model = bpe_model(vocabulary_of(vocabulary.tokens), listed_merges(vocabulary, ids));
+  parts.model["ignore_merges"] = (row.options & kWholeWordsFirst) != 0;
+  return tokenizer_text(std::move(parts));
 }
 
 Json sentencepiece_normalizer(bool add_space_prefix) {
   Json steps = Json::array();
-  if (add_space_prefix) steps.push_back({{"type", "Prepend"}, {"prepend", kSpace}});
-  steps.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}});
-  return {{"type", "Sequence"}, {"normalizers", steps}};
+  if (add_space_prefix) steps.push_back({{"type", "Prepend"}, {"prepend", kSpaceMark}});
+  steps.push_back(replace_text(" ", kSpaceMark));
+  return normalizers(std::move(steps));
 }
 
-Json sentencepiece_decoder(bool add_space_prefix) {
-  Json steps = Json::array();
-  steps.push_back({{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}});
-  steps.push_back({{"type", "ByteFallback"}});
-  steps.push_back({{"type", "Fuse"}});
-  if (add_space_prefix) steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-  return {{"type", "Sequence"}, {"decoders", steps}};
-}
-
-Json sentencepiece_tokenizer(const GgufVocabulary& vocabulary, const SpecialTokens& special, const Ids& ids) {
+std::string sentencepiece_tokenizer(const GgufVocabulary& vocabulary, const SpecialTokens& special, const Ids& ids) {
   const bool from_scores = vocabulary.merges.empty();
-  Json model = bpe_model(vocabulary, from_scores ? merges_from_scores(vocabulary) : listed_merges(vocabulary, ids));
-  if (!special.unk.empty()) model["unk_token"] = special.unk;
-  model["fuse_unk"] = true;
-  model["byte_fallback"] = std::find(vocabulary.types.begin(), vocabulary.types.end(), kByte) != vocabulary.types.end();
-  return {{"version", "1.0"},
-          {"truncation", nullptr},
-          {"padding", nullptr},
-          {"added_tokens", added_tokens(vocabulary, special)},
-          {"normalizer", sentencepiece_normalizer(vocabulary.add_space_prefix)},
-          {"pre_tokenizer", nullptr},
-          {"post_processor", post_processor(vocabulary, special, ids)},
-          {"decoder", sentencepiece_decoder(vocabulary.add_space_prefix)},
-          {"model", std::move(model)}};
+  TokenizerParts parts;
+  parts.added_tokens = added_tokens(vocabulary, special);
+  parts.normalizer = sentencepiece_normalizer(vocabulary.add_space_prefix);
+  parts.post_processor = post_processor(vocabulary, special, ids);
+  parts.decoder = sentencepiece_decoder(true, vocabulary.add_space_prefix);
+  parts.model = bpe_model(vocabulary_of(vocabulary.tokens),
+                          from_scores ? merges_from_scores(vocabulary) : listed_merges(vocabulary, ids));
+  if (!special.unk.empty()) parts.model["unk_token"] = special.unk;
+  parts.model["fuse_unk"] = true;
+  parts.model["byte_fallback"] =
+      std::find(vocabulary.types.begin(), vocabulary.types.end(), kByte) != vocabulary.types.end();
+  return tokenizer_text(std::move(parts));
 }
 
 Json tokenizer_config_of(const SpecialTokens& special) {
@@ -307,7 +287,7 @@ Json tokenizer_config_of(const SpecialTokens& special) {
 
 std::vector<std::string> known_pre_tokenizers() {
   std::vector<std::string> names;
-  for (const PreTokenizer& entry : kPreTokenizers) names.emplace_back(entry.name);
+  for (const PreTokenizer& row : pre_tokenizer_rows()) names.insert(names.end(), row.names.begin(), row.names.end());
   return names;
 }
 
@@ -319,12 +299,18 @@ TextAssets assets_from_gguf(const GgufVocabulary& vocabulary) {
   const Ids ids = index_tokens(vocabulary);
   TextAssets assets;
   assets.special = special_of(vocabulary);
-  const Json tokenizer = vocabulary.model == "gpt2" ? byte_level_tokenizer(vocabulary, assets.special, ids)
-                                                    : sentencepiece_tokenizer(vocabulary, assets.special, ids);
-  assets.tokenizer_json = tokenizer.dump(1);
+  assets.tokenizer_json = vocabulary.model == "gpt2" ? byte_level_tokenizer(vocabulary, assets.special, ids)
+                                                     : sentencepiece_tokenizer(vocabulary, assets.special, ids);
   assets.chat_template = vocabulary.chat_template;
   assets.template_origin = assets.chat_template.empty() ? "" : "tokenizer.chat_template of the GGUF file";
   assets.stop_tokens = stop_tokens_of(assets.chat_template, assets.special.eos);
+  for (const auto& [id, what] :
+       {std::pair(vocabulary.eot_id, "end-of-turn"), std::pair(vocabulary.eom_id, "end-of-message")}) {
+    const std::string token = token_at(vocabulary, id, what);
+    const auto& known = assets.stop_tokens;
+    if (!token.empty() && std::find(known.begin(), known.end(), token) == known.end())
+      assets.stop_tokens.push_back(token);
+  }
   assets.tokenizer_config = tokenizer_config_of(assets.special);
   return assets;
 }

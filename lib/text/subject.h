@@ -22,4 +22,11 @@ int64_t count_subject(std::string_view text, std::string_view subject);
 // Nothing if no token overlaps.
 std::optional<int64_t> last_token_of(const Encoding& encoding, Span subject);
 
+// The same for an encoding of `text`, also where its offsets are useless (some tokenizers give empty spans for tokens
+// that do stand for text): then it is the first token by which the decoded text covers the subject. Nothing if neither
+// way finds it, which needs a tokenizer whose decoding does not give the text back. Cost: a few decodings, only for
+// useless offsets.
+std::optional<int64_t> last_token_of(const Tokenizer& tokenizer, std::string_view text, const Encoding& encoding,
+                                     Span subject);
+
 }  // namespace suture::text

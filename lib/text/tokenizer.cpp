@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "text/bridge_call.h"
 #include "text/utf8.h"
 
@@ -25,11 +26,16 @@ Encoding copy_encoding(const suture_encodings& batch, size_t index) {
   return encoding;
 }
 
+int32_t parsing_of(const EncodeOptions& options) {
+  if (!options.parse_added) return SUTURE_PARSE_NOTHING;
+  return options.parse_special ? SUTURE_PARSE_ALL : SUTURE_PARSE_ORDINARY;
+}
+
 std::vector<Encoding> encode_views(const void* handle, const std::vector<suture_text_view>& views,
                                    const EncodeOptions& options, const std::string& origin) {
   BridgeError error;
   const std::unique_ptr<suture_encodings, FreeEncodings> batch(suture_tokenizer_encode(
-      native(handle), views.data(), views.size(), options.add_special_tokens, options.parse_special, error.out()));
+      native(handle), views.data(), views.size(), options.add_special_tokens, parsing_of(options), error.out()));
   if (!batch) fail(Code::kData, "cannot encode with {}: {}", origin, error.message());
   std::vector<Encoding> encodings;
   encodings.reserve(batch->count);
@@ -90,6 +96,19 @@ std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
 }
 
 bool Tokenizer::is_special(int32_t id) const { return suture_tokenizer_is_special(native(handle_.get()), id) != 0; }
+
+std::vector<NamedToken> Tokenizer::added_tokens() const {
+  BridgeError error;
+  BridgeText text;
+  if (suture_tokenizer_added_tokens(native(handle_.get()), text.out(), error.out()) != 0) {
+    fail(Code::kBug, "cannot list the added tokens of {}: {}", origin_, error.message());
+  }
+  std::vector<NamedToken> tokens;
+  for (const Json& token : parse_json(text.copy(), origin_)) {
+    tokens.push_back({token["id"], token["content"], token["special"]});
+  }
+  return tokens;
+}
 
 int64_t Tokenizer::vocab_size() const { return suture_tokenizer_vocab_size(native(handle_.get())); }
 

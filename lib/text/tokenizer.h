@@ -29,7 +29,17 @@ struct Encoding {
 
 struct EncodeOptions {
   bool add_special_tokens = false;  // what the post-processor adds (BOS and the like)
-  bool parse_special = true;        // false: the spelling of special tokens inside the text is plain text
+  // The spelling of special tokens inside the text is that token (as transformers has it by default); false: it is
+  // plain text, as with transformers' split_special_tokens. Added tokens that are not special are found either way ...
+  bool parse_special = true;
+  bool parse_added = true;  // ... unless this is false: then no added token is, special or not
+};
+
+struct NamedToken {  // an added token: found in texts by its spelling, before the model sees them
+  int32_t id = 0;
+  std::string content;
+  bool special = false;
+  bool operator==(const NamedToken&) const = default;
 };
 
 class Tokenizer {
@@ -46,7 +56,8 @@ class Tokenizer {
   std::optional<int32_t> token_to_id(std::string_view token) const;
   std::optional<std::string> id_to_token(int32_t id) const;
   bool is_special(int32_t id) const;
-  int64_t vocab_size() const;  // added tokens included
+  std::vector<NamedToken> added_tokens() const;  // by rising id
+  int64_t vocab_size() const;                    // added tokens included
   const std::string& origin() const { return origin_; }
 
  private:

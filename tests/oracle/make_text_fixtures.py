@@ -55,6 +55,10 @@ TEXTS = [
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "!!!???...---===", "...   ...", "    indented\n\n\n\n    again",
 ]
 
+# What the pre-tokenizers of the families cut differently.
+PRE_TEXTS = ["HelloWorld's IT'S iPhone15Pro", "a1234567 12 345\u0663", "x==y!=z->w//c /path/", "e\u0301te\u0301 हिन्दी", "\n\n  x\n /\n", "日本語テスト123", "$5 + 7% ~ ^_^ `q`",
+             "don't DON'T we'll'd", "  lead\ttab ", "…—“quoted”"]
+
 BYTE_SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
@@ -122,19 +126,39 @@ def gguf_of_byte_level(plain):
         "gpt-2": plain_bytes,
         "llama-bpe": split(gguf_tokenizer_mapping._LLAMA3_SPLIT),
         "qwen2": split(gguf_tokenizer_mapping._QWEN2_SPLIT),
+        "qwen35": split(gguf_tokenizer_mapping._QWEN35_SPLIT),
+        "tekken": split(gguf_tokenizer_mapping._TEKKEN_SPLIT),
+        "gpt-4o": split(gguf_tokenizer_mapping._GPT4O_SPLIT),
+        "dbrx": split(gguf_tokenizer_mapping._LLAMA3_SPLIT),
+        "stablelm2": split(gguf_tokenizer_mapping._QWEN2_SPLIT),
+        "olmo": plain_bytes,
+        "command-r": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), plain_bytes]),
+        # The steps of these models' own files.
+        "falcon": pre_tokenizers.Sequence([
+            pre_tokenizers.Punctuation(behavior="contiguous"), plain_bytes, pre_tokenizers.Digits(individual_digits=False),
+            pre_tokenizers.Split(Regex("[0-9][0-9][0-9]"), behavior="isolated")]),
+        "deepseek-coder": pre_tokenizers.Sequence([
+            *(pre_tokenizers.Split(Regex(part), behavior="isolated") for part in (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-\ud7ff]+")),
+            pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]),
+        "deepseek-v3": pre_tokenizers.Sequence([
+            *(pre_tokenizers.Split(Regex(part), behavior="isolated") for part in (
+                r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
+                r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]),
     }
     result = {}
     for name, pre_tokenizer in pre.items():
         tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[tuple(m.split(" ")) for m in merges],
-                                         ignore_merges=name == "llama-bpe"))
+                                         ignore_merges=name in ("llama-bpe", "tekken")))
         tokenizer.pre_tokenizer = pre_tokenizer
         tokenizer.decoder = decoders.ByteLevel()
-        if name == "qwen2":
+        if name in ("qwen2", "qwen35", "olmo", "command-r"):
             tokenizer.normalizer = normalizers.NFC()
         tokenizer.add_special_tokens(BYTE_SPECIALS)
         tokenizer.add_tokens([AddedToken("<tool>", special=False, normalized=False)])
-        result[name] = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
-    write_json("bytelevel_gguf_expected.json", {"texts": TEXTS, "ids": result})
+        texts = TEXTS if name in ("smollm", "gpt-2", "llama-bpe", "qwen2") else TEXTS[::2] + PRE_TEXTS
+        result[name] = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    write_json("bytelevel_gguf_expected.json", {"texts": TEXTS, "more_texts": TEXTS[::2] + PRE_TEXTS, "ids": result})
 
 
 def sentencepiece_model():

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/assets.h"
 
+#include <algorithm>
+
 #include "text_fixtures.h"
 
 namespace suture::text {
@@ -54,6 +56,41 @@ TEST(TextAssets, PicksTheDefaultOfAList) {
   message_of(Code::kFile, [&] { read_text_assets(folder); });
 }
 
+TEST(TextAssets, ReadsAdditionalTemplates) {
+  const fs::path folder = fresh_folder("additional");
+  write(folder / "tokenizer_config.json",
+        R"({"chat_template": [{"name": "default", "template": "old"}, {"name": "rag", "template": "R"}]})");
+  EXPECT_EQ(read_text_assets(folder).other_templates, (std::map<std::string, std::string>{{"rag", "R"}}));
+  fs::create_directories(folder / "additional_chat_templates");
+  write(folder / "additional_chat_templates/tool_use.jinja", "T");
+  write(folder / "additional_chat_templates/notes.txt", "no template");
+  EXPECT_EQ(message_of(Code::kModel, [&] { read_text_assets(folder); }),
+            "no default chat template in " + folder.string() + ": it has tool_use")
+      << "template files replace the configuration's";
+  write(folder / "chat_template.jinja", "D");
+  const TextAssets assets = read_text_assets(folder);
+  EXPECT_EQ(assets.chat_template, "D");
+  EXPECT_EQ(assets.other_templates, (std::map<std::string, std::string>{{"tool_use", "T"}}));
+}
+
+TEST(TextAssets, StopsAtTheUnionOfAllFiles) {
+  const fs::path folder = fresh_folder("stops");
+  EXPECT_TRUE(read_text_assets(folder).stop_ids.empty());
+  write(folder / "generation_config.json", R"({"eos_token_id": [128001, 128009]})");
+  write(folder / "config.json", R"({"eos_token_id": 128001, "text_config": {"eos_token_id": [5]}})");
+  write(folder / "tokenizer_config.json", R"({"eos_token": "<|im_end|>", "chat_template": "{{ x }}<|eot_id|>"})");
+  write(folder / "special_tokens_map.json", R"({"eos_token": {"content": "<|endoftext|>"}})");
+  const TextAssets assets = read_text_assets(folder);
+  EXPECT_EQ(assets.stop_ids, (std::vector<int32_t>{128001, 128009, 5}));
+  EXPECT_EQ(assets.stop_tokens, (std::vector<std::string>{"<|im_end|>", "<|eot_id|>", "<|endoftext|>"}));
+  // <|endoftext|> is 0 and <|im_end|> 2 in this vocabulary, which has no <|eot_id|>.
+  EXPECT_EQ(all_stop_ids(assets, load_tokenizer("bytelevel_tokenizer.json")),
+            (std::vector<int32_t>{0, 2, 5, 128001, 128009}));
+  write(folder / "generation_config.json", R"({"eos_token_id": null})");
+  write(folder / "config.json", R"({"eos_token_id": [-1, "x"]})");
+  EXPECT_TRUE(read_text_assets(folder).stop_ids.empty());
+}
+
 TEST(TextAssets, RefusesBrokenFiles) {
   const fs::path folder = fresh_folder("broken");
   write(folder / "tokenizer_config.json", "[]");
@@ -96,12 +133,13 @@ TEST(GgufVocabulary, ByteLevelEncodesAsTheReference) {
   const Json expected = read_json(fixture("bytelevel_gguf_expected.json"));
   for (const auto& [pre, rows] : expected["ids"].items()) {
     const Tokenizer tokenizer = built(load_vocabulary("bytelevel_gguf.json", "gpt2", pre));
+    const Json& texts = expected["texts"].size() == rows.size() ? expected["texts"] : expected["more_texts"];
+    ASSERT_EQ(texts.size(), rows.size());
     for (size_t i = 0; i < rows.size(); ++i) {
-      EXPECT_EQ(tokenizer.encode(expected["texts"][i].get<std::string>()).ids, ids_of(rows[i]))
-          << pre << " " << expected["texts"][i].dump();
+      EXPECT_EQ(tokenizer.encode(texts[i].get<std::string>()).ids, ids_of(rows[i])) << pre << " " << texts[i].dump();
     }
   }
-  EXPECT_EQ(expected["ids"].size(), 4u);
+  EXPECT_EQ(expected["ids"].size(), 14u);
 }
 
 // Expected ids were made by the sentencepiece library from the model whose vocabulary and scores the file lists.
@@ -141,6 +179,16 @@ TEST(GgufVocabulary, AddsBosAndEosAsTheFileSays) {
   EXPECT_EQ(message_of(Code::kFile, [&] { built(vocabulary); }), "the GGUF vocabulary adds BOS but names no BOS token");
 }
 
+TEST(GgufVocabulary, StopsAtEveryEndThatTheFileNames) {
+  GgufVocabulary vocabulary = smollm();
+  vocabulary.eot_id = 0;
+  vocabulary.eom_id = 2;  // EOS again
+  EXPECT_EQ(assets_from_gguf(vocabulary).stop_tokens, (std::vector<std::string>{"<|im_end|>", "<|endoftext|>"}));
+  vocabulary.eot_id = 701;
+  EXPECT_EQ(message_of(Code::kFile, [&] { assets_from_gguf(vocabulary); }),
+            "end-of-turn id 701 is outside the GGUF vocabulary of 701 tokens");
+}
+
 TEST(GgufVocabulary, WithoutSpacePrefix) {
   GgufVocabulary vocabulary = llama();
   vocabulary.add_space_prefix = false;
@@ -170,11 +218,20 @@ TEST(GgufVocabulary, RefusesByName) {
   GgufVocabulary vocabulary = smollm();
   vocabulary.pre = "martian";
   EXPECT_EQ(message_of(Code::kModel, [&] { assets_from_gguf(vocabulary); }),
-            "unsupported pre-tokenizer 'martian' in the GGUF vocabulary: known are default, gpt-2, smollm, llama-bpe, "
-            "llama3, qwen2, deepseek-r1-qwen");
-  vocabulary.model = "t5";
-  EXPECT_EQ(message_of(Code::kModel, [&] { assets_from_gguf(vocabulary); }),
-            "unsupported tokenizer model 't5' in the GGUF vocabulary: known are gpt2, llama");
+            fmt::format("unsupported pre-tokenizer 'martian' in the GGUF vocabulary: known are {}",
+                        fmt::join(known_pre_tokenizers(), ", ")));
+  const std::vector<std::string> known = known_pre_tokenizers();
+  for (const char* name : {"default", "gpt-2", "smollm", "starcoder", "llama-bpe", "qwen2", "tekken", "gpt-4o",
+                           "llama4", "dbrx", "glm4", "falcon", "olmo", "mpt", "stablelm2", "deepseek-v3", "phi-2"}) {
+    EXPECT_EQ(std::count(known.begin(), known.end(), name), 1) << name;
+    vocabulary.pre = name;
+    Tokenizer::from_json(assets_from_gguf(vocabulary).tokenizer_json, name);
+  }
+  for (const char* model : {"t5", "bert", "rwkv", "gemma4"}) {
+    vocabulary.model = model;
+    EXPECT_EQ(message_of(Code::kModel, [&] { assets_from_gguf(vocabulary); }),
+              fmt::format("unsupported tokenizer model '{}' in the GGUF vocabulary: known are gpt2, llama", model));
+  }
 }
 
 TEST(GgufVocabulary, RefusesContradictions) {

@@ -47,6 +47,14 @@ TEST(Subject, LastTokenEndsTheSubjectInRealEncodings) {
       {"<|im_start|>user\nthe sea<|im_end|>", "sea"},
       {"the sea, the sea", "the sea"},
       {"  double  spaces  ", "spaces"},
+      {"naïve cafe\u0301 e\u0301!", "cafe\u0301"},  // the accent is a character of its own, in two tokens
+      {"👩‍👩‍👧‍👦 family", "👩‍👩‍👧‍👦"},
+      {"🇩🇪🇫🇷 flags", "🇫🇷"},
+      {"the\u200bsea", "the"},
+      {"lighthouses", "lighthouse"},  // ends inside a token
+      {"sealight seasea", "sea"},
+      {"Seattle. The Space Needle's height", "The Space Needle"},
+      {std::string(300, 'a'), std::string(150, 'a')},
   };
   for (const char* name : {"bytelevel_tokenizer.json", "spm_tokenizer.json"}) {
     const Tokenizer tokenizer = load_tokenizer(name);
@@ -61,6 +69,33 @@ TEST(Subject, LastTokenEndsTheSubjectInRealEncodings) {
         for (size_t i = *last + 1; i < encoding.ids.size(); ++i) {
           EXPECT_TRUE(encoding.offsets[i].begin >= span.end || encoding.offsets[i].end == encoding.offsets[i].begin);
         }
+      }
+    }
+  }
+}
+
+// Spans that are all empty, as some tokenizers give them: the decoded text finds the same token.
+TEST(Subject, LastTokenIsFoundWithoutOffsets) {
+  const std::vector<std::pair<std::string, std::string>> cases = {{"The capital of the north is", "north"},
+                                                                  {"Der 灯台 am Meer 😀!", "灯台"},
+                                                                  {"Der 灯台 am Meer 😀!", "😀"},
+                                                                  {"lighthouses", "lighthouse"},
+                                                                  {"the sea, the sea", "the sea"},
+                                                                  {"a <|im_end|> the sea", "sea"}};
+  for (const char* name : {"bytelevel_tokenizer.json", "spm_tokenizer.json"}) {
+    const Tokenizer tokenizer = load_tokenizer(name);
+    for (const auto& [text, subject] : cases) {
+      if (text.find("<|") != text.npos && std::string(name).starts_with("byte")) continue;  // decoding drops it
+      for (int64_t occurrence = 0; occurrence < count_subject(text, subject); ++occurrence) {
+        SCOPED_TRACE(fmt::format("{} '{}' in '{}'", name, subject, text));
+        Encoding encoding = tokenizer.encode(text, {.add_special_tokens = true});
+        const Span span = find_subject(text, subject, occurrence);
+        const auto expected = last_token_of(encoding, span);
+        EXPECT_EQ(last_token_of(tokenizer, text, encoding, span), expected);
+        for (Span& offset : encoding.offsets) offset = {0, 0};
+        EXPECT_EQ(last_token_of(encoding, span), std::nullopt);
+        EXPECT_EQ(last_token_of(tokenizer, text, encoding, span), expected);
+        EXPECT_EQ(last_token_of(tokenizer, "other text", encoding, {0, 3}), std::nullopt);
       }
     }
   }

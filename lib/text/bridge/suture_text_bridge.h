@@ -59,11 +59,17 @@ void suture_text_string_free(suture_text_string text);
 suture_tokenizer* suture_tokenizer_from_json(suture_text_view json, suture_text_error* error);
 void suture_tokenizer_free(suture_tokenizer* tokenizer);
 
+// Which spellings inside a text stand for their token; the others are plain text.
+enum suture_text_parsing {
+  SUTURE_PARSE_ORDINARY = 0,  // added tokens that are not special
+  SUTURE_PARSE_ALL = 1,       // all added tokens
+  SUTURE_PARSE_NOTHING = 2,   // none: the model alone
+};
+
 // Encodes `count` texts. add_special_tokens: 1 to add what the post-processor adds (BOS and the like).
-// parse_special: 0 to treat the spelling of special tokens inside the texts as plain text.
-// Free: suture_encodings_free.
+// parsing: a suture_text_parsing. Free: suture_encodings_free.
 suture_encodings* suture_tokenizer_encode(const suture_tokenizer* tokenizer, const suture_text_view* texts,
-                                          size_t count, int32_t add_special_tokens, int32_t parse_special,
+                                          size_t count, int32_t add_special_tokens, int32_t parsing,
                                           suture_text_error* error);
 void suture_encodings_free(suture_encodings* encodings);
 
@@ -76,6 +82,10 @@ int64_t suture_tokenizer_token_to_id(const suture_tokenizer* tokenizer, suture_t
 
 // Spelling of a token in *text. Returns 1, or 0 if no token has this id (then *text is not written).
 int32_t suture_tokenizer_id_to_token(const suture_tokenizer* tokenizer, int32_t id, suture_text_string* text);
+
+// The added tokens by rising id, as a JSON list of {"id", "content", "special"}, in *text. Returns 0, or -1 on failure.
+int32_t suture_tokenizer_added_tokens(const suture_tokenizer* tokenizer, suture_text_string* text,
+                                      suture_text_error* error);
 
 // Number of tokens, added tokens included.
 int64_t suture_tokenizer_vocab_size(const suture_tokenizer* tokenizer);

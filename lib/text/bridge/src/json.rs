@@ -190,6 +190,13 @@ pub fn python_str(value: &Value) -> String {
     }
 }
 
+/// repr(value) as Python has it.
+pub fn python_repr(value: &Value) -> String {
+    let mut out = String::new();
+    push_repr(&mut out, value, 0);
+    out
+}
+
 fn push_repr(out: &mut String, value: &Value, depth: usize) {
     if depth > 200 {
         out.push_str("...");

@@ -5,6 +5,7 @@
 mod abi;
 mod json;
 mod methods;
+mod percent;
 mod strftime;
 mod template;
 mod tokenizer;

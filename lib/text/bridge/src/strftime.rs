@@ -109,6 +109,8 @@ impl Moment {
             'a' => WEEKDAYS[self.weekday()][..3].to_string(),
             'w' => self.weekday().to_string(),
             'u' => ((self.weekday() + 6) % 7 + 1).to_string(),
+            'U' => format!("{:02}", (self.day_of_year() + 6 - self.weekday() as u32) / 7),
+            'W' => format!("{:02}", (self.day_of_year() + 6 - (self.weekday() as u32 + 6) % 7) / 7),
             'F' => format!("{:04}-{:02}-{:02}", self.year, self.month, self.day),
             'T' => format!("{:02}:{:02}:{:02}", self.hour, self.minute, self.second),
             'R' => format!("{:02}:{:02}", self.hour, self.minute),

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use minijinja::value::{Rest, Value};
+use minijinja::value::{Rest, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
 
 use crate::abi::{guarded, shielded, ErrorOut, Failure, Outcome, OwnedText, View};
 use crate::json::{python_str, tojson};
 use crate::methods;
+use crate::percent::{self, with_percent_filters};
 use crate::strftime::Moment;
 
 const NAME: &str = "chat_template";
@@ -111,12 +112,21 @@ impl TemplateHandle {
         environment.set_unknown_method_callback(methods::call_method);
         minijinja_contrib::add_to_environment(&mut environment);
         environment.add_filter("tojson", tojson);
+        percent::add_filters(&mut environment);
+        // Python's strings and dicts have lengths and items, its bools are numbers.
+        environment.add_test("sequence", |value: Value| {
+            matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
+        });
+        environment.add_test("iterable", |value: Value| !value.is_none() && value.try_iter().is_ok());
+        environment.add_test("number", |value: Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
         environment.add_filter("replace", methods::replace);
         environment.add_filter("string", |value: Value| python_str(&value));
         environment.add_function("raise_exception", |message: Rest<Value>| {
             raise_exception(message.first().cloned().unwrap_or_default())
         });
-        let source = without_generation_tags(source);
+        // jinja2 reads every kind of line end as a newline.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = with_percent_filters(&without_generation_tags(&source));
         environment.add_template_owned(NAME, source).map_err(|error| describe(&error))?;
         Ok(TemplateHandle { environment })
     }

@@ -3,9 +3,15 @@
 
 use std::sync::OnceLock;
 
-use tokenizers::tokenizer::{EncodeInput, Encoding, Tokenizer};
+use tokenizers::tokenizer::{
+    EncodeInput, Encoding, Model, NormalizedString, Normalizer, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer,
+};
 
 use crate::abi::{guarded, shielded, ErrorOut, Failure, Outcome, OwnedText, View};
+
+/// What of a text is looked for among the added tokens; the values of suture_text_parsing.
+const PARSE_ALL: i32 = 1;
+const PARSE_NOTHING: i32 = 2;
 
 pub struct TokenizerHandle {
     parsing_special: Tokenizer,
@@ -50,8 +56,28 @@ impl TokenizerHandle {
         })
     }
 
-    fn encode(&self, texts: &[&str], add_special: bool, parse_special: bool) -> Outcome<Encodings> {
-        let tokenizer = self.select(parse_special);
+    /// Encodes with the model alone: the spelling of every added token is plain text.
+    fn encode_bare(&self, text: &str, add_special: bool) -> tokenizers::Result<Encoding> {
+        let tokenizer = &self.parsing_special;
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = tokenizer.get_normalizer() {
+            normalizer.normalize(&mut normalized)?;
+        }
+        let mut pieces = PreTokenizedString::from(normalized);
+        if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        pieces.tokenize(|piece| tokenizer.get_model().tokenize(piece.get()))?;
+        tokenizer.post_process(pieces.into_encoding(None, 0, OffsetType::Char)?, None, add_special)
+    }
+
+    fn encode(&self, texts: &[&str], add_special: bool, parsing: i32) -> Outcome<Encodings> {
+        if parsing == PARSE_NOTHING {
+            let encoded: tokenizers::Result<Vec<Encoding>> =
+                texts.iter().map(|text| self.encode_bare(text, add_special)).collect();
+            return Ok(Encodings::new(&encoded.map_err(|e| Failure::new(e.to_string()))?));
+        }
+        let tokenizer = self.select(parsing == PARSE_ALL);
         let encoded = if texts.len() == 1 {
             tokenizer.encode_char_offsets(texts[0], add_special).map(|encoding| vec![encoding])
         } else {
@@ -59,6 +85,17 @@ impl TokenizerHandle {
             tokenizer.encode_batch_char_offsets(inputs, add_special)
         };
         Ok(Encodings::new(&encoded.map_err(|e| Failure::new(e.to_string()))?))
+    }
+
+    fn added_tokens(&self) -> String {
+        let added = self.parsing_special.get_added_vocabulary().get_added_tokens_decoder();
+        let mut ids: Vec<_> = added.keys().copied().collect();
+        ids.sort_unstable();
+        let list: Vec<_> = ids
+            .iter()
+            .map(|id| serde_json::json!({"id": id, "content": added[id].content, "special": added[id].special}))
+            .collect();
+        serde_json::Value::from(list).to_string()
     }
 
     fn is_special(&self, id: u32) -> bool {
@@ -110,13 +147,13 @@ pub unsafe extern "C" fn suture_tokenizer_encode(
     texts: *const View,
     count: usize,
     add_special_tokens: i32,
-    parse_special: i32,
+    parsing: i32,
     error: *mut ErrorOut,
 ) -> *mut Encodings {
     guarded(error, || {
         let views = if count == 0 { &[][..] } else { std::slice::from_raw_parts(texts, count) };
         let texts = views.iter().map(|view| view.text()).collect::<Outcome<Vec<&str>>>()?;
-        (*tokenizer).encode(&texts, add_special_tokens != 0, parse_special != 0).map(Box::new)
+        (*tokenizer).encode(&texts, add_special_tokens != 0, parsing).map(Box::new)
     })
     .map_or(std::ptr::null_mut(), Box::into_raw)
 }
@@ -176,6 +213,21 @@ pub unsafe extern "C" fn suture_tokenizer_id_to_token(
             1
         }
         None => 0,
+    }
+}
+
+#[no_mangle]
+pub unsafe extern "C" fn suture_tokenizer_added_tokens(
+    tokenizer: *const TokenizerHandle,
+    text: *mut OwnedText,
+    error: *mut ErrorOut,
+) -> i32 {
+    match guarded(error, || Ok((*tokenizer).added_tokens())) {
+        Some(list) => {
+            *text = OwnedText::new(list);
+            0
+        }
+        None => -1,
     }
 }
 
