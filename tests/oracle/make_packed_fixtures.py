@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tests/fixtures/io/fp8.safetensors.
+"""Writes tests/fixtures/io/fp8.safetensors and mxfp4.safetensors.
 
 fp8: every finite 8-bit float of both kinds as a [15, 18] weight, scales for blocks of 4 x 8, for rows and for all, and what
-torch makes of weight times scale in fp32, and rounded to bf16.
+torch makes of weight times scale in fp32, and rounded to bf16. mxfp4: blocks and scales, every scale byte among them, and
+what transformers (5.x, convert_moe_packed_tensors) makes of them.
 
 Usage: python tests/oracle/make_packed_fixtures.py
 """
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 FOLDER = Path(__file__).resolve().parent.parent / "fixtures" / "io"
 ROWS, COLUMNS, BLOCK = 15, 18, (4, 8)
@@ -45,5 +47,14 @@ def fp8():
     save_file(tensors, FOLDER / "fp8.safetensors")
 
 
+def mxfp4():
+    torch.manual_seed(4)
+    blocks = torch.randint(0, 256, (2, 64, 2, 16), dtype=torch.uint8)
+    scales = torch.randperm(256).to(torch.uint8).reshape(2, 64, 2)
+    values = convert_moe_packed_tensors(blocks, scales)
+    save_file({"blocks": blocks, "scales": scales, "values": values}, FOLDER / "mxfp4.safetensors")
+
+
 if __name__ == "__main__":
     fp8()
+    mxfp4()
