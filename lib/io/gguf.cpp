@@ -399,8 +399,7 @@ at::Tensor GgufFile::tensor(const std::string& name) const {
   }
   if (type.to_float == nullptr)
     fail(Code::kModel,
-         "cannot load tensor '{}' of {}: quantisation {} is not supported; use Q8_0, Q4_0..Q5_1, Q2_K..Q6_K, Q8_K or "
-         "F16",
+         "cannot load tensor '{}' of {}: type {} is not supported; use another quantisation, Q8_0 or F16 for example",
          name, path().string(), found.type);
   at::Tensor values = at::empty(found.shape, at::kFloat);
   float* out = values.data_ptr<float>();
