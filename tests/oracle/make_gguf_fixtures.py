@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tests/fixtures/io/types.gguf, types.safetensors and lattices.gguf.
+"""Writes tests/fixtures/io/types.gguf, types.safetensors, lattices.gguf, the three parts of split and split.safetensors.
 
 types.gguf holds one tensor of each older type, made of random block bytes with finite scales, and of each plain type;
 types.safetensors what the `gguf` package makes of them, as fp32 bits (integers and F64 as they are). lattices.gguf holds the
 newer types: every index of every grid, every scale byte of the 4-bit floats, the rest random; its values sha256.TYPE are
-the digests of the fp32 bytes that the package makes of them. Versions used: gguf 0.19.0, numpy 2.4.6, safetensors 0.8.0.
+the digests of the fp32 bytes that the package makes of them. split is what the package's own splitting writes for five F32 tensors t0 to t4, two in a
+part; split.safetensors the same tensors. Versions used: gguf 0.19.0, numpy 2.4.6, safetensors 0.8.0.
 
 Usage: python tests/oracle/make_gguf_fixtures.py
 """
@@ -123,8 +124,23 @@ def write_lattices():
     writer.close()
 
 
+def write_split():
+    rng = np.random.default_rng(9)
+    tensors = {f"t{i}": rng.normal(size=(2, 3 + i)).astype(np.float32) for i in range(5)}
+    writer = gguf.GGUFWriter(FOLDER / "split.gguf", "suture-test", split_max_tensors=2)
+    for name, value in tensors.items():
+        writer.add_tensor(name, value)
+    writer.add_string("test.text", "in the first part")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    save_file(tensors, FOLDER / "split.safetensors")
+
+
 def main():
     write_lattices()
+    write_split()
     rng = np.random.default_rng(7)
     writer = gguf.GGUFWriter(FOLDER / "types.gguf", "suture-test")
     expected = {}
