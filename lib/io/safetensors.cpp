@@ -68,6 +68,9 @@ std::optional<uint64_t> bytes_needed(const std::vector<int64_t>& shape, int64_t 
 }
 
 uint64_t unsigned_number(const fs::path& path, const std::string& name, const Json& value, const char* what) {
+  // Not the contents of an array: printing one takes stack for each level of nesting.
+  if (value.is_structured())
+    broken(path, name, fmt::format("{} holds an {}: expected whole numbers from 0 to 2^63-1", what, value.type_name()));
   if (!value.is_number_unsigned() || value.get<uint64_t>() > uint64_t(std::numeric_limits<int64_t>::max()))
     broken(path, name, fmt::format("{} holds {}: expected whole numbers from 0 to 2^63-1", what, value.dump()));
   return value.get<uint64_t>();

@@ -30,7 +30,7 @@ constexpr std::string_view kZipStart("PK\x03\x04", 4);
 constexpr size_t kTarMagicAt = 257;
 
 [[noreturn]] void broken(const fs::path& path, const std::string& name, const std::string& why) {
-  fail(Code::kFile, "cannot read {}: tensor '{}': {}", path.string(), name, why);
+  fail(Code::kFile, "cannot read {}: tensor '{}': {}", path.string(), printable(name), why);
 }
 
 void check_start(const MappedFile& map) {
@@ -126,7 +126,7 @@ Extent extent_of(const fs::path& path, const PickledTensor& tensor, int64_t avai
 const ZipEntry& storage_of(const fs::path& path, const PickledTensor& tensor, const Entries& entries) {
   const auto found = entries.find("data/" + tensor.storage);
   if (found == entries.end())
-    broken(path, tensor.name, fmt::format("its storage data/{} is not in the archive", Json(tensor.storage).dump()));
+    broken(path, tensor.name, fmt::format("its storage 'data/{}' is not in the archive", printable(tensor.storage)));
   const uint64_t element = uint64_t(safetensors_bits(tensor.storage_dtype)) / 8;
   const uint64_t size = found->second.end - found->second.begin;
   if (tensor.storage_elements < 0 || uint64_t(tensor.storage_elements) > size / element)
@@ -134,6 +134,15 @@ const ZipEntry& storage_of(const fs::path& path, const PickledTensor& tensor, co
            fmt::format("its storage of {} {} needs more than the {} bytes of its entry", tensor.storage_elements,
                        tensor.storage_dtype, size));
   return found->second;
+}
+
+// Names end up in JSON, which takes UTF-8 only.
+void check_name(const fs::path& path, const std::string& name) {
+  try {
+    Json(name).dump();
+  } catch (const Json::type_error&) {
+    broken(path, name, "its name is not UTF-8");
+  }
 }
 
 TensorInfo place(const fs::path& path, const PickledTensor& tensor, const Entries& entries) {
@@ -168,6 +177,7 @@ void TorchFile::read_archive() {
   std::map<Place, size_t> first;
   for (const PickledTensor& tensor : pickled.tensors) {
     const size_t index = tensors_.size();
+    check_name(path(), tensor.name);
     add(place(path(), tensor, entries));
     Layout layout{tensor.stride, is_row_major(tensor.shape, tensor.stride), index};
     if (tensors_.back().size() > 0)

@@ -98,15 +98,6 @@ struct Value {
   std::vector<Id> items;
 };
 
-// For messages: a pickle's text may hold anything, a terminal should not get it.
-std::string printable(std::string_view text) {
-  constexpr size_t kLongest = 100;
-  std::string shown(text.substr(0, kLongest));
-  std::replace_if(
-      shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return text.size() > kLongest ? shown + "..." : shown;
-}
-
 class Machine {
  public:
   Machine(std::span<const std::byte> code, const fs::path& path) : code_(code), path_(path) {}
@@ -427,6 +418,14 @@ PickledTensor tensor_of(const Machine& machine, std::string_view name, const Val
 }
 
 }  // namespace
+
+std::string printable(std::string_view text) {
+  constexpr size_t kLongest = 100;
+  std::string shown(text.substr(0, kLongest));
+  std::replace_if(
+      shown.begin(), shown.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text.size() > kLongest ? shown + "..." : shown;
+}
 
 PickledTensors read_torch_pickle(std::span<const std::byte> pickle, const fs::path& path) {
   Machine machine(pickle, path);

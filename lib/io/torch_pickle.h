@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/file.h"
@@ -32,6 +33,9 @@ struct PickledTensors {
   std::vector<PickledTensor> tensors;  // in the order of the dictionary
   std::vector<std::string> others;     // keys whose value is not a tensor
 };
+
+// For messages: text of a pickle without what a terminal would obey, and not too long.
+std::string printable(std::string_view text);
 
 // Error kModel, naming it, for what is not allowed; kFile for a broken pickle. `path` is for messages.
 PickledTensors read_torch_pickle(std::span<const std::byte> pickle, const fs::path& path);

@@ -70,6 +70,45 @@ TEST(TensorFolder, MissingShardsAreListed) {
   const fs::path folder = sharded_source(scratch());
   fs::remove(folder / "second.safetensors");
   EXPECT_THAT(complaint([&] { TensorFolder::open(folder); }), HasSubstr("1 of 2 shards missing: second.safetensors"));
+  fs::create_symlink("../blobs/gone", folder / "second.safetensors");
+  EXPECT_THAT(complaint([&] { TensorFolder::open(folder); }), HasSubstr("1 of 2 shards missing: second.safetensors"));
+  fs::remove(folder / "first.safetensors");
+  EXPECT_THAT(complaint([&] { TensorFolder::open(folder); }),
+              HasSubstr("5: cannot read " + folder.string() +
+                        ": 2 of 2 shards missing: first.safetensors, second.safetensors"));
+}
+
+TEST(TensorFolder, OtherWeightsBesideShardsAreNotRead) {
+  const fs::path folder = sharded_source(scratch());
+  write_safetensors(folder / "consolidated.safetensors", {named_bytes("a", numbers(9, 0))});
+  put_file(folder / "params.json", "{}");
+  const TensorFolder opened = TensorFolder::open(folder);
+  EXPECT_THAT(opened.names(), ElementsAre("b", "a", "c"));
+  EXPECT_TRUE(at::equal(opened.tensor("a"), numbers(2, 5)));
+}
+
+TEST(TensorFolder, ShardsMayBeLinksIntoACache) {
+  const fs::path root = scratch(), folder = sharded_source(root / "snapshot");
+  fs::create_directories(root / "blobs");
+  fs::rename(folder / "first.safetensors", root / "blobs/0123");
+  fs::create_symlink("../blobs/0123", folder / "first.safetensors");
+  EXPECT_EQ(TensorFolder::open(folder).file_of("a").filename(), "first.safetensors");
+  const fs::path out = empty_folder(root / "out");
+  rewrite_folder(folder, {}, out);
+  EXPECT_FALSE(fs::is_symlink(out / "first.safetensors"));
+  EXPECT_TRUE(at::equal(TensorFolder::open(out).tensor("a"), numbers(2, 5)));
+}
+
+TEST(TensorFolder, BrokenIndexesAreRefused) {
+  const fs::path folder = sharded_source(scratch());
+  const auto with_index = [&](const char* text) {
+    put_file(folder / kIndexName, text);
+    return complaint([&] { TensorFolder::open(folder); });
+  };
+  EXPECT_THAT(with_index("version https://git-lfs.github.com/spec/v1\n"), HasSubstr("5: cannot read"));
+  EXPECT_THAT(with_index("[]"), HasSubstr("no 'weight_map' object"));
+  EXPECT_THAT(with_index(R"({"weight_map":{"a":1}})"), HasSubstr("weight_map of 'a' is not a text"));
+  EXPECT_THAT(with_index(R"({"weight_map":{"a":"x","a":"y"}})"), HasSubstr("duplicate key 'a'"));
 }
 
 TEST(TensorFolder, UnsafeShardNamesAreRefused) {
