@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tables of ggml's IQ types: the rows of 8 or 4 values that an index of a block stands for. Made on first use from a
-// compact text (tests/oracle/make_ggml_grids.py); 50 KB in all.
+// The tables of ggml's IQ types: the rows of 8 or 4 values that an index of a block stands for. Made on first use from
+// a compact text (tests/oracle/make_ggml_grids.py); 50 KB in all.
 #pragma once
 #include <array>
 #include <cstddef>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Blocks of ggml's newer types to fp32: lattices (IQ), ternary (TQ), and 4-bit floats (MXFP4, NVFP4). Each function reads
-// one block and writes its elements; the order of operations is that of the `gguf` Python package, as in ggml_types.h.
+// Blocks of ggml's newer types to fp32: lattices (IQ), ternary (TQ), and 4-bit floats (MXFP4, NVFP4). Each function
+// reads one block and writes its elements; the order of operations is that of the `gguf` Python package, as in
+// ggml_types.h.
 #pragma once
 #include <cstddef>
 
