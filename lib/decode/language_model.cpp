@@ -50,12 +50,17 @@ text::Encoding LanguageModel::encode(std::string_view text) const {
 
 std::string LanguageModel::render(const std::vector<text::Message>& messages) const {
   if (!chat_template) fail(Code::kModel, "cannot chat with {}: it has no chat template", checkpoint.path().string());
+  return chat_template->render(messages, template_options());
+}
+
+text::ChatTemplate::Options LanguageModel::template_options() const {
   const text::SpecialTokens& special = checkpoint.text().special;
-  return chat_template->render(messages, {.bos_token = special.bos, .eos_token = special.eos, .date = date});
+  return {.bos_token = special.bos, .eos_token = special.eos, .date = date};
 }
 
 std::vector<int32_t> LanguageModel::chat_ids(const std::vector<text::Message>& messages) const {
-  return words().encode(render(messages), {.add_special_tokens = false}).ids;
+  if (!chat_template) fail(Code::kModel, "cannot chat with {}: it has no chat template", checkpoint.path().string());
+  return text::encode_chat(words(), *chat_template, messages, template_options(), special_in_content);
 }
 
 std::vector<int32_t> LanguageModel::chat_ids(const std::string& user, const std::string& system) const {

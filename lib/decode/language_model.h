@@ -18,6 +18,8 @@ struct LanguageModel {
   std::optional<text::ChatTemplate> chat_template;
   std::vector<int32_t> stop_ids;    // union of config, generation config and the text files' own
   std::string date = "2026-01-01";  // what templates see as today
+  // Whether spellings of special tokens inside messages become those tokens. Off: a question cannot end its own turn.
+  bool special_in_content = false;
 
   static LanguageModel load(const fs::path& path, model::LoadOptions options);
 
@@ -29,6 +31,7 @@ struct LanguageModel {
   std::vector<int32_t> chat_ids(const std::vector<text::Message>& messages) const;
   std::vector<int32_t> chat_ids(const std::string& user, const std::string& system = "") const;
   std::string decode(const std::vector<int32_t>& ids) const;  // without special tokens
+  text::ChatTemplate::Options template_options() const;
 };
 
 // Tokenizer, template and stop tokens without weights.

@@ -6,6 +6,8 @@
 #include <array>
 #include <cstring>
 
+#include "io/ggml_iq.h"
+
 namespace suture::io {
 namespace {
 
@@ -164,23 +166,40 @@ void q8_k(const std::byte* block, float* out) {
 }
 
 constexpr std::array kTypes = {
-    GgmlType{0, "F32", 1, 4, nullptr},         GgmlType{1, "F16", 1, 2, nullptr},
-    GgmlType{2, "Q4_0", 32, 18, q4_0},         GgmlType{3, "Q4_1", 32, 20, q4_1},
-    GgmlType{6, "Q5_0", 32, 22, q5_0},         GgmlType{7, "Q5_1", 32, 24, q5_1},
-    GgmlType{8, "Q8_0", 32, 34, q8_0},         GgmlType{9, "Q8_1", 32, 36, nullptr},
-    GgmlType{10, "Q2_K", 256, 84, q2_k},       GgmlType{11, "Q3_K", 256, 110, q3_k},
-    GgmlType{12, "Q4_K", 256, 144, q4_k},      GgmlType{13, "Q5_K", 256, 176, q5_k},
-    GgmlType{14, "Q6_K", 256, 210, q6_k},      GgmlType{15, "Q8_K", 256, 292, q8_k},
-    GgmlType{16, "IQ2_XXS", 256, 66, nullptr}, GgmlType{17, "IQ2_XS", 256, 74, nullptr},
-    GgmlType{18, "IQ3_XXS", 256, 98, nullptr}, GgmlType{19, "IQ1_S", 256, 50, nullptr},
-    GgmlType{20, "IQ4_NL", 32, 18, nullptr},   GgmlType{21, "IQ3_S", 256, 110, nullptr},
-    GgmlType{22, "IQ2_S", 256, 82, nullptr},   GgmlType{23, "IQ4_XS", 256, 136, nullptr},
-    GgmlType{24, "I8", 1, 1, nullptr},         GgmlType{25, "I16", 1, 2, nullptr},
-    GgmlType{26, "I32", 1, 4, nullptr},        GgmlType{27, "I64", 1, 8, nullptr},
-    GgmlType{28, "F64", 1, 8, nullptr},        GgmlType{29, "IQ1_M", 256, 56, nullptr},
-    GgmlType{30, "BF16", 1, 2, nullptr},       GgmlType{34, "TQ1_0", 256, 54, nullptr},
-    GgmlType{35, "TQ2_0", 256, 66, nullptr},   GgmlType{39, "MXFP4", 32, 17, nullptr},
-    GgmlType{40, "NVFP4", 64, 36, nullptr},    GgmlType{41, "Q1_0", 128, 18, nullptr},
+    GgmlType{0, "F32", 1, 4, nullptr},
+    GgmlType{1, "F16", 1, 2, nullptr},
+    GgmlType{2, "Q4_0", 32, 18, q4_0},
+    GgmlType{3, "Q4_1", 32, 20, q4_1},
+    GgmlType{6, "Q5_0", 32, 22, q5_0},
+    GgmlType{7, "Q5_1", 32, 24, q5_1},
+    GgmlType{8, "Q8_0", 32, 34, q8_0},
+    GgmlType{9, "Q8_1", 32, 36, nullptr},
+    GgmlType{10, "Q2_K", 256, 84, q2_k},
+    GgmlType{11, "Q3_K", 256, 110, q3_k},
+    GgmlType{12, "Q4_K", 256, 144, q4_k},
+    GgmlType{13, "Q5_K", 256, 176, q5_k},
+    GgmlType{14, "Q6_K", 256, 210, q6_k},
+    GgmlType{15, "Q8_K", 256, 292, q8_k},
+    GgmlType{16, "IQ2_XXS", 256, 66, ggml::iq2_xxs},
+    GgmlType{17, "IQ2_XS", 256, 74, ggml::iq2_xs},
+    GgmlType{18, "IQ3_XXS", 256, 98, ggml::iq3_xxs},
+    GgmlType{19, "IQ1_S", 256, 50, ggml::iq1_s},
+    GgmlType{20, "IQ4_NL", 32, 18, ggml::iq4_nl},
+    GgmlType{21, "IQ3_S", 256, 110, ggml::iq3_s},
+    GgmlType{22, "IQ2_S", 256, 82, ggml::iq2_s},
+    GgmlType{23, "IQ4_XS", 256, 136, ggml::iq4_xs},
+    GgmlType{24, "I8", 1, 1, nullptr},
+    GgmlType{25, "I16", 1, 2, nullptr},
+    GgmlType{26, "I32", 1, 4, nullptr},
+    GgmlType{27, "I64", 1, 8, nullptr},
+    GgmlType{28, "F64", 1, 8, nullptr},
+    GgmlType{29, "IQ1_M", 256, 56, ggml::iq1_m},
+    GgmlType{30, "BF16", 1, 2, nullptr},
+    GgmlType{34, "TQ1_0", 256, 54, ggml::tq1_0},
+    GgmlType{35, "TQ2_0", 256, 66, ggml::tq2_0},
+    GgmlType{39, "MXFP4", 32, 17, ggml::mxfp4},
+    GgmlType{40, "NVFP4", 64, 36, ggml::nvfp4},
+    GgmlType{41, "Q1_0", 128, 18, nullptr},
 };
 
 }  // namespace

@@ -215,62 +215,29 @@ GgufFile::Info read_info(auto& reader) {
   return info;
 }
 
-}  // namespace
-
-std::shared_ptr<const GgufFile> GgufFile::open(const fs::path& path) {
-  std::shared_ptr<GgufFile> file(new GgufFile(path));
-  file->read_header();
-  return file;
+// The integer of `key`, or `otherwise` when it is absent or something else.
+int64_t integer_in(const std::unordered_map<std::string, GgufFile::Value>& values, const std::string& key,
+                   int64_t otherwise) {
+  const auto found = values.find(key);
+  if (found == values.end()) return otherwise;
+  const auto* scalar = std::get_if<GgufFile::Scalar>(&found->second);
+  const auto* number = scalar == nullptr ? nullptr : std::get_if<int64_t>(scalar);
+  return number == nullptr ? otherwise : *number;
 }
 
-void GgufFile::read_header() {
-  Reader reader(map_);
-  const auto all = map_.bytes();
-  if (all.size() < 4 || std::memcmp(all.data(), "GGUF", 4) != 0)
-    reader.broken("not a GGUF file: it does not start with 'GGUF'");
-  reader.number<uint32_t>("magic");
-  version_ = reader.number<uint32_t>("version");
-  if ((version_ & 0xFFFF) == 0 && version_ != 0)
-    reader.broken("big-endian GGUF is not supported: convert it to little endian");
-  if (version_ < 2 || version_ > 3) reader.broken(fmt::format("GGUF version {} is not supported (2..3 are)", version_));
-  const uint64_t tensor_count = reader.count("tensor count", kLeastTensorBytes);
-  const uint64_t key_count = reader.count("key count", kLeastKeyBytes);
-  for (uint64_t i = 0; i < key_count; ++i) {
-    std::string key = reader.text("key");
-    Value value = reader.value(key);
-    if (!values_.emplace(key, std::move(value)).second) reader.broken(fmt::format("duplicate key '{}'", key));
-    order_.push_back(std::move(key));
-  }
-  if (const int64_t parts = integer_or("split.count", 1); parts > 1)
-    fail(Code::kModel, "cannot use {}: it is part {} of a GGUF split into {}; merge them with llama-gguf-split --merge",
-         path().string(), integer_or("split.no", 0) + 1, parts);
-  for (uint64_t i = 0; i < tensor_count; ++i) {
-    Info info = read_info(reader);
-    if (!by_name_.emplace(info.name, tensors_.size()).second)
-      reader.broken(fmt::format("duplicate tensor '{}'", info.name));
-    tensors_.push_back(std::move(info));
-  }
-  const int64_t alignment = integer_or("general.alignment", kDefaultAlignment);
-  if (alignment < 1 || (alignment & (alignment - 1)) != 0 || alignment > (1 << 24))
-    reader.broken(fmt::format("general.alignment is {}: expected a power of two", alignment));
-  data_start_ = (reader.at() + uint64_t(alignment) - 1) / uint64_t(alignment) * uint64_t(alignment);
-  check_offsets(uint64_t(alignment));
-}
-
-void GgufFile::check_offsets(uint64_t alignment) {
-  const uint64_t file_size = map_.bytes().size();
-  const uint64_t data_size = file_size > data_start_ ? file_size - data_start_ : 0;
-  const auto broken = [&](const Info& info, const std::string& why) {
-    fail(Code::kFile, "cannot read {}: tensor '{}' at data offset {}: {}", path().string(), info.name, info.begin, why);
+void check_offsets(const fs::path& path, const std::vector<GgufFile::Info>& tensors, uint64_t alignment,
+                   uint64_t data_size) {
+  const auto broken = [&](const GgufFile::Info& info, const std::string& why) {
+    fail(Code::kFile, "cannot read {}: tensor '{}' at data offset {}: {}", path.string(), info.name, info.begin, why);
   };
-  std::vector<size_t> order(tensors_.size());
+  std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::pair(tensors_[a].begin, tensors_[a].end) < std::pair(tensors_[b].begin, tensors_[b].end);
+    return std::pair(tensors[a].begin, tensors[a].end) < std::pair(tensors[b].begin, tensors[b].end);
   });
-  const Info* before = nullptr;
+  const GgufFile::Info* before = nullptr;
   for (const size_t i : order) {
-    const Info& info = tensors_[i];
+    const GgufFile::Info& info = tensors[i];
     if (info.begin % alignment != 0) broken(info, fmt::format("not a multiple of the alignment {}", alignment));
     if (info.end > data_size)
       broken(info, fmt::format("truncated: it ends at {}, the file has {} bytes of data", info.end, data_size));
@@ -278,6 +245,142 @@ void GgufFile::check_offsets(uint64_t alignment) {
       broken(info, fmt::format("overlaps tensor '{}', which ends at {}", before->name, before->end));
     before = &info;
   }
+}
+
+// The part's number (from 0) and how many there are; {0, 1} for a file that is whole.
+struct Split {
+  int64_t number = 0, count = 1;
+  bool operator==(const Split&) const = default;
+};
+
+Split split_of(const std::unordered_map<std::string, GgufFile::Value>& values) {
+  const int64_t count = integer_in(values, "split.count", 1);
+  return count <= 1 ? Split{} : Split{integer_in(values, "split.no", -1), count};
+}
+
+std::string part_ending(const Split& split) {
+  return fmt::format("-{:05}-of-{:05}.gguf", split.number + 1, split.count);
+}
+
+// Paths of all parts beside `path`, which says that it is part `split`.
+std::vector<fs::path> part_paths(const fs::path& path, const Split& split) {
+  const std::string name = path.filename().string(), ending = part_ending(split);
+  if (!name.ends_with(ending))
+    fail(Code::kFile,
+         "cannot read {}: it is part {} of a GGUF split into {}, whose names end in {}; give it its name back, or "
+         "merge the "
+         "parts with llama-gguf-split --merge",
+         path.string(), split.number + 1, split.count, ending);
+  const std::string stem = name.substr(0, name.size() - ending.size());
+  std::vector<fs::path> paths;
+  std::string missing;
+  int64_t missing_count = 0;
+  for (int64_t i = 0; i < split.count; ++i) {
+    paths.push_back(path.parent_path() / (stem + part_ending({i, split.count})));
+    if (fs::exists(paths.back())) continue;
+    missing.append(missing.empty() ? "" : ", ").append(paths.back().filename().string());
+    ++missing_count;
+  }
+  if (missing_count > 0)
+    fail(Code::kFile, "cannot read {}: {} of its {} parts missing: {}", path.string(), missing_count, split.count,
+         missing);
+  return paths;
+}
+
+}  // namespace
+
+struct GgufFile::Header {
+  uint32_t version = 0;
+  uint64_t data_start = 0;
+  std::vector<std::string> order;
+  std::unordered_map<std::string, Value> values;
+  std::vector<Info> tensors;
+};
+
+std::shared_ptr<const GgufFile> GgufFile::open(const fs::path& path) {
+  std::shared_ptr<GgufFile> file(new GgufFile);
+  auto named = std::make_unique<MappedFile>(path);
+  Header header = read_header(*named);
+  const Split split = split_of(header.values);
+  if (split.count == 1) {
+    file->add_part(std::move(named), std::move(header));
+    return file;
+  }
+  constexpr int64_t kMostParts = 0xFFFF;  // split.count is a u16
+  if (split.number < 0 || split.number >= split.count || split.count > kMostParts)
+    fail(Code::kFile, "cannot read {}: split.no is {}, split.count {}", path.string(), split.number, split.count);
+  const std::vector<fs::path> paths = part_paths(path, split);
+  for (int64_t i = 0; i < split.count; ++i) {
+    auto map = i == split.number ? std::move(named) : std::make_unique<MappedFile>(paths[size_t(i)]);
+    Header part = i == split.number ? std::move(header) : read_header(*map);
+    if (const Split found = split_of(part.values); found != Split{i, split.count})
+      fail(Code::kFile, "cannot read {}: it says it is part {} of {}, expected {} of {}", map->path().string(),
+           found.number + 1, found.count, i + 1, split.count);
+    file->add_part(std::move(map), std::move(part));
+  }
+  const int64_t tensors = file->integer_or("split.tensors.count", int64_t(file->tensors_.size()));
+  if (tensors != int64_t(file->tensors_.size()))
+    fail(Code::kFile, "cannot read {}: split.tensors.count is {}, the {} parts hold {}", file->path().string(), tensors,
+         split.count, file->tensors_.size());
+  return file;
+}
+
+void GgufFile::add_part(std::unique_ptr<MappedFile> map, Header header) {
+  if (parts_.empty()) {
+    version_ = header.version;
+    order_ = std::move(header.order);
+    values_ = std::move(header.values);
+  }
+  for (Info& info : header.tensors) {
+    info.part = parts_.size();
+    if (!by_name_.emplace(info.name, tensors_.size()).second)
+      fail(Code::kFile, "cannot read {}: duplicate tensor '{}'", map->path().string(), info.name);
+    tensors_.push_back(std::move(info));
+  }
+  parts_.push_back(std::move(map));
+  data_starts_.push_back(header.data_start);
+}
+
+GgufFile::Header GgufFile::read_header(const MappedFile& map) {
+  Reader reader(map);
+  Header header;
+  const auto all = map.bytes();
+  if (all.size() < 4 || std::memcmp(all.data(), "GGUF", 4) != 0)
+    reader.broken("not a GGUF file: it does not start with 'GGUF'");
+  reader.number<uint32_t>("magic");
+  header.version = reader.number<uint32_t>("version");
+  if ((header.version & 0xFFFF) == 0 && header.version != 0)
+    reader.broken("big-endian GGUF is not supported: convert it to little endian");
+  if (header.version < 2 || header.version > 3)
+    reader.broken(fmt::format("GGUF version {} is not supported (2..3 are)", header.version));
+  const uint64_t tensor_count = reader.count("tensor count", kLeastTensorBytes);
+  const uint64_t key_count = reader.count("key count", kLeastKeyBytes);
+  for (uint64_t i = 0; i < key_count; ++i) {
+    std::string key = reader.text("key");
+    Value value = reader.value(key);
+    if (!header.values.emplace(key, std::move(value)).second) reader.broken(fmt::format("duplicate key '{}'", key));
+    header.order.push_back(std::move(key));
+  }
+  for (uint64_t i = 0; i < tensor_count; ++i) header.tensors.push_back(read_info(reader));
+  const int64_t alignment = header.values.contains("general.alignment")
+                                ? integer_in(header.values, "general.alignment", -1)
+                                : int64_t(kDefaultAlignment);
+  if (alignment < 1 || (alignment & (alignment - 1)) != 0 || alignment > (1 << 24))
+    reader.broken(fmt::format("general.alignment is {}: expected a power of two", alignment));
+  header.data_start = (reader.at() + uint64_t(alignment) - 1) / uint64_t(alignment) * uint64_t(alignment);
+  check_offsets(map.path(), header.tensors, uint64_t(alignment),
+                all.size() > header.data_start ? all.size() - header.data_start : 0);
+  return header;
+}
+
+std::vector<fs::path> GgufFile::paths() const {
+  std::vector<fs::path> paths;
+  for (const auto& part : parts_) paths.push_back(part->path());
+  return paths;
+}
+
+void GgufFile::forget_pages() const {
+  for (const auto& part : parts_) part->forget_pages();
 }
 
 const GgufFile::Value& GgufFile::value(const std::string& key) const {
@@ -380,7 +483,7 @@ const GgufFile::Info& GgufFile::info(const std::string& name) const {
 std::span<const std::byte> GgufFile::bytes(const std::string& name) const {
   const Info& found = info(name);
   if (found.begin == found.end) return {};
-  return map_.bytes().subspan(data_start_ + found.begin, found.end - found.begin);
+  return parts_[found.part]->bytes().subspan(data_starts_[found.part] + found.begin, found.end - found.begin);
 }
 
 at::Tensor GgufFile::tensor(const std::string& name) const {
@@ -399,8 +502,7 @@ at::Tensor GgufFile::tensor(const std::string& name) const {
   }
   if (type.to_float == nullptr)
     fail(Code::kModel,
-         "cannot load tensor '{}' of {}: quantisation {} is not supported; use Q8_0, Q4_0..Q5_1, Q2_K..Q6_K, Q8_K or "
-         "F16",
+         "cannot load tensor '{}' of {}: type {} is not supported; use another quantisation, Q8_0 or F16 for example",
          name, path().string(), found.type);
   at::Tensor values = at::empty(found.shape, at::kFloat);
   float* out = values.data_ptr<float>();

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The GGUF format (versions 2 and 3, little endian): reader on a read-only map, with dequantisation to fp32.
 //
+// A file that llama-gguf-split made (NAME-00001-of-00003.gguf) is opened as a whole, whichever part is named: values
+// are those of the first part, tensors those of all parts.
+//
 // Everything is checked when the file is opened: counts against the file's size before anything is allocated,
 // alignment, offsets in range and not overlapping, duplicate names. A broken file is Error kFile naming file, tensor
 // and offset. Dequantised numbers equal those of the `gguf` Python package bit for bit.
@@ -29,10 +32,12 @@ class GgufFile : public std::enable_shared_from_this<GgufFile> {
     std::string name;
     std::string type;             // ggml's spelling: "F32", "Q4_1", "Q6_K", ...
     std::vector<int64_t> shape;   // row-major: ggml's ne reversed, so a linear weight is [out, in]
-    uint64_t begin = 0, end = 0;  // bytes, relative to the data section
+    uint64_t begin = 0, end = 0;  // bytes, relative to the data section of its part
     uint32_t type_id = 0;
+    size_t part = 0;  // index into paths()
   };
 
+  // Error kFile, naming all of them, when parts of a split file are missing.
   static std::shared_ptr<const GgufFile> open(const fs::path& path);
 
   // Values by key. A missing key, or one of another kind, is Error kModel naming both.
@@ -55,15 +60,16 @@ class GgufFile : public std::enable_shared_from_this<GgufFile> {
   std::vector<std::string> keys() const;        // in file order
   bool is_array(const std::string& key) const;  // false for a missing key
 
-  const std::vector<Info>& tensors() const { return tensors_; }  // in the order of the file's table
+  const std::vector<Info>& tensors() const { return tensors_; }  // in the order of the files' tables
   const Info* find(const std::string& name) const;
   const Info& info(const std::string& name) const;  // kModel when absent
   // F32, F16, BF16 and plain integers: a read-only view on the map that keeps it alive. Quantised: a new fp32 tensor.
   at::Tensor tensor(const std::string& name) const;
   std::span<const std::byte> bytes(const std::string& name) const;
   uint32_t version() const { return version_; }
-  const fs::path& path() const { return map_.path(); }
-  void forget_pages() const { map_.forget_pages(); }
+  const fs::path& path() const { return parts_.front()->path(); }  // of the first part
+  std::vector<fs::path> paths() const;                             // of all parts
+  void forget_pages() const;
 
   using Scalar = std::variant<bool, int64_t, uint64_t, double, std::string>;
   using Array = std::variant<std::vector<bool>, std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
@@ -71,14 +77,15 @@ class GgufFile : public std::enable_shared_from_this<GgufFile> {
 
  private:
   class Reader;
-  explicit GgufFile(const fs::path& path) : map_(path) {}
-  void read_header();
-  void check_offsets(uint64_t alignment);
+  struct Header;
+  GgufFile() = default;
+  static Header read_header(const MappedFile& map);
+  void add_part(std::unique_ptr<MappedFile> map, Header header);
   const Value& value(const std::string& key) const;
 
-  MappedFile map_;
+  std::vector<std::unique_ptr<MappedFile>> parts_;
+  std::vector<uint64_t> data_starts_;  // one for each part
   uint32_t version_ = 0;
-  uint64_t data_start_ = 0;
   std::vector<std::string> order_;
   std::unordered_map<std::string, Value> values_;
   std::vector<Info> tensors_;

@@ -68,6 +68,9 @@ std::optional<uint64_t> bytes_needed(const std::vector<int64_t>& shape, int64_t 
 }
 
 uint64_t unsigned_number(const fs::path& path, const std::string& name, const Json& value, const char* what) {
+  // Not the contents of an array: printing one takes stack for each level of nesting.
+  if (value.is_structured())
+    broken(path, name, fmt::format("{} holds an {}: expected whole numbers from 0 to 2^63-1", what, value.type_name()));
   if (!value.is_number_unsigned() || value.get<uint64_t>() > uint64_t(std::numeric_limits<int64_t>::max()))
     broken(path, name, fmt::format("{} holds {}: expected whole numbers from 0 to 2^63-1", what, value.dump()));
   return value.get<uint64_t>();
@@ -243,27 +246,18 @@ void SafetensorsFile::read_header() {
   const std::string_view header = text.substr(sizeof length, length);
   if (!header.starts_with('{')) broken(path(), "not a safetensors file: its header does not start with '{'");
   const Json entries = parse_json(header, path().string(), Code::kFile);
+  std::vector<TensorInfo> found;
   for (const auto& [name, entry] : entries.items()) {
     if (name == "__metadata__")
       metadata_ = parse_metadata(path(), entry);
     else
-      tensors_.push_back(parse_entry(path(), name, entry));
+      found.push_back(parse_entry(path(), name, entry));
   }
-  std::stable_sort(tensors_.begin(), tensors_.end(),
+  std::stable_sort(found.begin(), found.end(),
                    [](const auto& a, const auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   data_start_ = sizeof length + length;
-  check_cover(path(), tensors_, all.size() - data_start_);
-  for (size_t i = 0; i < tensors_.size(); ++i) by_name_[tensors_[i].name] = i;
-}
-
-const TensorInfo* SafetensorsFile::find(const std::string& name) const {
-  const auto found = by_name_.find(name);
-  return found == by_name_.end() ? nullptr : &tensors_[found->second];
-}
-
-const TensorInfo& SafetensorsFile::info(const std::string& name) const {
-  if (const TensorInfo* found = find(name)) return *found;
-  fail(Code::kModel, "cannot find tensor '{}' in {}", name, path().string());
+  check_cover(path(), found, all.size() - data_start_);
+  for (TensorInfo& info : found) add(std::move(info));
 }
 
 std::span<const std::byte> SafetensorsFile::bytes(const std::string& name) const {
@@ -273,19 +267,15 @@ std::span<const std::byte> SafetensorsFile::bytes(const std::string& name) const
 
 at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   const TensorInfo& found = info(name);
-  const auto dtype = tensor::find_file_dtype(found.dtype);
-  if (!dtype)
-    fail(Code::kModel, "cannot load tensor '{}' of {}: dtype {} is not supported; dequantise the checkpoint first",
-         name, path().string(), found.dtype);
+  const at::ScalarType dtype = dtype_of(found);
   const auto raw = bytes(name);
-  if (reinterpret_cast<uintptr_t>(raw.data()) % c10::elementSize(*dtype) != 0) {
-    at::Tensor copy = at::empty(found.shape, *dtype);
+  if (reinterpret_cast<uintptr_t>(raw.data()) % c10::elementSize(dtype) != 0) {
+    at::Tensor copy = at::empty(found.shape, dtype);
     if (!raw.empty()) std::memcpy(copy.data_ptr(), raw.data(), raw.size());
     return copy;
   }
   return at::from_blob(
-      const_cast<std::byte*>(raw.data()), found.shape, [keep = shared_from_this()](void*) {},
-      at::TensorOptions(*dtype));
+      const_cast<std::byte*>(raw.data()), found.shape, [keep = shared_from_this()](void*) {}, at::TensorOptions(dtype));
 }
 
 std::span<const std::byte> tensor_bytes(const at::Tensor& tensor) {

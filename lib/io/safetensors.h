@@ -10,50 +10,31 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "core/file.h"
+#include "io/tensor_file.h"
 
 namespace suture::io {
 
-struct TensorInfo {
-  std::string name;
-  std::string dtype;  // the format's spelling: "F32", "BF16", ...
-  std::vector<int64_t> shape;
-  uint64_t begin = 0, end = 0;  // bytes, relative to the data section
-  uint64_t size() const { return end - begin; }
-};
-
-class SafetensorsFile : public std::enable_shared_from_this<SafetensorsFile> {
+class SafetensorsFile : public TensorFile, public std::enable_shared_from_this<SafetensorsFile> {
  public:
   static std::shared_ptr<const SafetensorsFile> open(const fs::path& path);
 
-  const std::vector<TensorInfo>& tensors() const { return tensors_; }  // in data order, which is file order
-  const TensorInfo* find(const std::string& name) const;
-  const TensorInfo& info(const std::string& name) const;  // kModel when absent
-  const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  // A view on the map that keeps it alive: read only, writing faults. A tensor not aligned to its element is copied.
-  // A dtype LibTorch's operators do not cover (F8 and smaller) is Error kModel naming it; bytes() still gives it.
-  at::Tensor tensor(const std::string& name) const;
-  std::span<const std::byte> bytes(const std::string& name) const;
-  const fs::path& path() const { return map_.path(); }
-  void forget_pages() const { map_.forget_pages(); }
+  at::Tensor tensor(const std::string& name) const override;
+  std::span<const std::byte> bytes(const std::string& name) const override;
+  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
 
  private:
-  explicit SafetensorsFile(const fs::path& path) : map_(path) {}
+  explicit SafetensorsFile(const fs::path& path) : TensorFile(path) {}
   void read_header();
 
-  MappedFile map_;
   uint64_t data_start_ = 0;
-  std::vector<TensorInfo> tensors_;
-  std::unordered_map<std::string, size_t> by_name_;
   std::map<std::string, std::string> metadata_;
 };
 
@@ -80,8 +61,5 @@ void write_safetensors(const fs::path& path, const std::vector<NamedBytes>& tens
 
 // Bytes of a contiguous CPU tensor. The span is valid as long as the tensor is.
 std::span<const std::byte> tensor_bytes(const at::Tensor& tensor);
-
-// Bits of one element, 0 for an unknown dtype name.
-int64_t safetensors_bits(const std::string& dtype);
 
 }  // namespace suture::io

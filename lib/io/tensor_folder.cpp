@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
+#include "io/torch_file.h"
 #include "tensor/dtype.h"
 
 namespace suture::io {
@@ -15,6 +17,8 @@ namespace {
 
 constexpr const char* kSingle = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
+constexpr const char* kPickledSingle = "pytorch_model.bin";
+constexpr const char* kPickledIndex = "pytorch_model.bin.index.json";
 
 using WeightMap = std::map<std::string, std::string>;  // tensor -> shard
 
@@ -55,12 +59,8 @@ void require_all_shards(const fs::path& folder, const std::set<std::string>& sha
 
 [[noreturn]] void no_weights(const fs::path& folder) {
   if (!fs::is_directory(folder)) fail(Code::kModel, "cannot load {}: it is not a folder", folder.string());
-  if (fs::exists(folder / "pytorch_model.bin") || fs::exists(folder / "pytorch_model.bin.index.json"))
-    fail(Code::kModel,
-         "cannot load {}: it has pytorch_model.bin, a format that can run code, and no safetensors; convert it with "
-         "transformers (save_pretrained) or download the safetensors revision",
-         folder.string());
-  fail(Code::kModel, "cannot load {}: it has neither {} nor {}", folder.string(), kSingle, kIndex);
+  fail(Code::kModel, "cannot load {}: it has none of {}, {}, {} and {}", folder.string(), kSingle, kIndex,
+       kPickledSingle, kPickledIndex);
 }
 
 bool is_other_weights(const fs::path& file) {
@@ -71,7 +71,8 @@ bool is_other_weights(const fs::path& file) {
 
 // What a shard of the source becomes.
 struct ShardPlan {
-  std::shared_ptr<const SafetensorsFile> source;
+  std::string file;  // name of the one to write
+  std::shared_ptr<const TensorFile> source;
   std::vector<NamedBytes> tensors;
   bool touched = false;
 };
@@ -83,20 +84,62 @@ NamedBytes checked_replacement(const TensorInfo& info, const at::Tensor& tensor)
   return named_bytes(info.name, tensor);
 }
 
-std::vector<ShardPlan> plan_shards(const TensorFolder& source, const FolderChange& change) {
-  std::vector<ShardPlan> plans;
+NamedBytes stored_bytes(const std::shared_ptr<const TensorFile>& file, const TensorInfo& info) {
+  return {info.name, info.dtype, info.shape, [file, &info](const ByteSink& sink) { sink(file->bytes(info.name)); }};
+}
+
+// Does config.json say that the head is a tensor of its own?
+bool untied(const fs::path& folder) {
+  if (!fs::exists(folder / "config.json")) return false;
+  const Json config = read_json(folder / "config.json", Code::kModel);
+  return config.is_object() && config.contains("tie_word_embeddings") && config["tie_word_embeddings"] == false;
+}
+
+// Names of a pickled source that share the tensor of another one, and need no copy of their own.
+std::set<std::string> shared_names(const TensorFolder& source, const FolderChange& change) {
+  std::set<std::string> shared;
+  if (!source.pickled() || untied(source.path())) return shared;
   for (const auto& shard : source.shards()) {
-    ShardPlan plan{shard};
+    std::set<std::string> kept;  // first aliases whose bytes are written, under one name or another
     for (const TensorInfo& info : shard->tensors()) {
-      const auto changed = change.tensors.find(info.name);
-      const bool removed = change.removed.contains(info.name);
-      plan.touched = plan.touched || removed || changed != change.tensors.end();
-      if (removed) continue;
-      plan.tensors.push_back(changed == change.tensors.end() ? named_bytes(info, shard->bytes(info.name))
-                                                             : checked_replacement(info, changed->second));
+      if (change.removed.contains(info.name) || change.tensors.contains(info.name)) continue;
+      if (!kept.insert(shard->first_alias(info.name)).second) shared.insert(info.name);
     }
-    plans.push_back(std::move(plan));
+    for (const auto& [name, tensor] : change.tensors)
+      if (shard->find(name) != nullptr)
+        std::erase_if(shared, [&](const std::string& other) {
+          return shard->find(other) != nullptr && shard->first_alias(other) == shard->first_alias(name);
+        });
   }
+  return shared;
+}
+
+ShardPlan plan_shard(const std::shared_ptr<const TensorFile>& shard, const FolderChange& change,
+                     const std::set<std::string>& left_out) {
+  ShardPlan plan{shard->path().filename().string(), shard, {}};
+  for (const TensorInfo& info : shard->tensors()) {
+    const auto changed = change.tensors.find(info.name);
+    const bool removed = change.removed.contains(info.name);
+    plan.touched = plan.touched || removed || changed != change.tensors.end();
+    if (removed || left_out.contains(info.name)) continue;
+    plan.tensors.push_back(changed == change.tensors.end() ? stored_bytes(shard, info)
+                                                           : checked_replacement(info, changed->second));
+  }
+  return plan;
+}
+
+// One safetensors file of all shards of a pickled source.
+std::vector<ShardPlan> joined_plan(std::vector<ShardPlan> plans) {
+  ShardPlan whole{kSingle, plans.front().source, {}, true};
+  for (ShardPlan& plan : plans) std::ranges::move(plan.tensors, std::back_inserter(whole.tensors));
+  return {std::move(whole)};
+}
+
+std::vector<ShardPlan> plan_shards(const TensorFolder& source, const FolderChange& change,
+                                   const std::set<std::string>& left_out) {
+  std::vector<ShardPlan> plans;
+  for (const auto& shard : source.shards()) plans.push_back(plan_shard(shard, change, left_out));
+  if (source.pickled()) plans = joined_plan(std::move(plans));
   for (const auto& [name, tensor] : change.tensors) {
     if (source.has(name)) continue;
     plans.back().tensors.push_back(named_bytes(name, tensor));
@@ -155,7 +198,7 @@ void copy_plain(const fs::path& from, const fs::path& to) {
 
 void copy_other_files(const TensorFolder& source, const FolderChange& change, const fs::path& destination) {
   std::set<fs::path> weights;
-  if (source.sharded()) weights.insert(kIndex);
+  if (source.sharded()) weights.insert(source.pickled() ? kPickledIndex : kIndex);
   for (const auto& shard : source.shards()) weights.insert(shard->path().filename());
   const bool changed = !change.tensors.empty() || !change.removed.empty();
   for (const auto& entry : fs::directory_iterator(source.path())) {
@@ -170,11 +213,12 @@ void copy_other_files(const TensorFolder& source, const FolderChange& change, co
   for (const auto& [name, text] : change.files) write_atomically(destination / name, text);
 }
 
-void verify_rewrite(const TensorFolder& source, const FolderChange& change, const fs::path& destination) {
+void verify_rewrite(const TensorFolder& source, const FolderChange& change, const std::set<std::string>& left_out,
+                    const fs::path& destination) {
   const TensorFolder written = TensorFolder::open(destination);
   std::set<std::string> expected;
   for (const std::string& name : source.names())
-    if (!change.removed.contains(name)) expected.insert(name);
+    if (!change.removed.contains(name) && !left_out.contains(name)) expected.insert(name);
   for (const auto& [name, tensor] : change.tensors) expected.insert(name);
   const auto names = written.names();
   if (std::set<std::string>(names.begin(), names.end()) != expected)
@@ -227,31 +271,41 @@ std::vector<std::vector<NamedBytes>> split_shards(const std::vector<LazyTensor>&
 TensorFolder TensorFolder::open(const fs::path& folder) {
   TensorFolder result;
   result.folder_ = folder;
-  std::set<std::string> shards = {kSingle};
+  const auto here = [&](const char* file) { return fs::exists(folder / file); };
+  result.pickled_ = !here(kSingle) && !here(kIndex);
+  const char* single = result.pickled_ ? kPickledSingle : kSingle;
+  const char* index = result.pickled_ ? kPickledIndex : kIndex;
+  std::set<std::string> shards = {single};
   WeightMap map;
-  if (!fs::exists(folder / kSingle)) {
-    if (!fs::exists(folder / kIndex)) no_weights(folder);
+  if (!here(single)) {
+    if (!here(index)) no_weights(folder);
     result.sharded_ = true;
-    map = read_weight_map(folder / kIndex);
+    map = read_weight_map(folder / index);
     shards.clear();
     for (const auto& [name, shard] : map) shards.insert(shard);
   }
   require_all_shards(folder, shards);
-  for (const std::string& shard : shards) {
-    const auto file = SafetensorsFile::open(folder / shard);
-    for (const TensorInfo& info : file->tensors()) {
-      if (const auto home = map.find(info.name); result.sharded_ && (home == map.end() || home->second != shard))
-        fail(Code::kFile, "cannot read {}: shard {} holds tensor '{}', which the index {}", folder.string(), shard,
-             info.name, home == map.end() ? "does not list" : "places in " + home->second);
-      result.home_[info.name] = result.shards_.size();
-    }
-    result.shards_.push_back(file);
-  }
+  for (const std::string& shard : shards) result.add_shard(shard, map);
   for (const auto& [name, shard] : map)
     if (!result.has(name))
       fail(Code::kFile, "cannot read {}: the index places tensor '{}' in {}, which does not hold it", folder.string(),
            name, shard);
   return result;
+}
+
+void TensorFolder::add_shard(const std::string& shard, const std::map<std::string, std::string>& weight_map) {
+  std::shared_ptr<const TensorFile> file;
+  if (pickled_)
+    file = TorchFile::open(folder_ / shard);
+  else
+    file = SafetensorsFile::open(folder_ / shard);
+  for (const TensorInfo& info : file->tensors()) {
+    if (const auto home = weight_map.find(info.name); sharded_ && (home == weight_map.end() || home->second != shard))
+      fail(Code::kFile, "cannot read {}: shard {} holds tensor '{}', which the index {}", folder_.string(), shard,
+           info.name, home == weight_map.end() ? "does not list" : "places in " + home->second);
+    home_[info.name] = shards_.size();
+  }
+  shards_.push_back(std::move(file));
 }
 
 std::vector<std::string> TensorFolder::names() const {
@@ -264,11 +318,12 @@ std::vector<std::string> TensorFolder::names() const {
 uint64_t TensorFolder::total_bytes() const {
   uint64_t total = 0;
   for (const auto& shard : shards_)
-    for (const TensorInfo& info : shard->tensors()) total += info.size();
+    for (const TensorInfo& info : shard->tensors())
+      if (shard->first_alias(info.name) == info.name) total += info.size();
   return total;
 }
 
-const SafetensorsFile& TensorFolder::file(const std::string& name) const {
+const TensorFile& TensorFolder::file(const std::string& name) const {
   const auto home = home_.find(name);
   if (home == home_.end()) fail(Code::kModel, "cannot find tensor '{}' in {}", name, folder_.string());
   return *shards_[home->second];
@@ -277,21 +332,22 @@ const SafetensorsFile& TensorFolder::file(const std::string& name) const {
 void rewrite_folder(const fs::path& source_path, const FolderChange& change, const fs::path& destination) {
   const TensorFolder source = TensorFolder::open(source_path);
   check_change(source, change);
-  for (const ShardPlan& plan : plan_shards(source, change)) {
-    const fs::path target = destination / plan.source->path().filename();
+  const std::set<std::string> left_out = shared_names(source, change);
+  for (const ShardPlan& plan : plan_shards(source, change, left_out)) {
+    const fs::path target = destination / plan.file;
     if (plan.touched)
       write_safetensors(target, plan.tensors, plan.source->metadata());
     else
       link_or_copy(plan.source->path(), target);
   }
-  if (source.sharded()) {
+  if (source.sharded() && !source.pickled()) {
     if (names_changed(source, change))
       rewrite_index(source, destination);
     else
       copy_plain(source_path / kIndex, destination / kIndex);
   }
   copy_other_files(source, change, destination);
-  verify_rewrite(source, change, destination);
+  verify_rewrite(source, change, left_out, destination);
 }
 
 void write_folder(const std::vector<LazyTensor>& tensors, const std::map<std::string, std::string>& files,

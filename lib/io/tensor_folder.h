@@ -2,7 +2,8 @@
 // The weights of a Hugging Face folder: read them, rewrite what changed, write a new one.
 //
 // Either model.safetensors, or shards listed by model.safetensors.index.json, whose weight_map is followed whatever the
-// shards are called. Sub-folders are never scanned. All files are opened and checked at once; that costs their headers.
+// shards are called; only when neither is there, pytorch_model.bin or pytorch_model.bin.index.json in the same way
+// (torch_file.h). Sub-folders are never scanned. All files are opened and checked at once; that costs their headers.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -25,7 +26,7 @@ namespace suture::io {
 class TensorFolder {
  public:
   // Error kFile: shards missing (all listed), index and shards disagree, unsafe paths in the index, broken shards.
-  // Error kModel: no safetensors weights (says what to do about pytorch_model.bin).
+  // Error kModel: no weights, or a pytorch_model.bin that asks for more than tensors.
   static TensorFolder open(const fs::path& folder);
 
   std::vector<std::string> names() const;  // shard by shard, in file order
@@ -34,17 +35,19 @@ class TensorFolder {
   at::Tensor tensor(const std::string& name) const { return file(name).tensor(name); }  // view on the map, read only
   std::span<const std::byte> bytes(const std::string& name) const { return file(name).bytes(name); }
   const fs::path& file_of(const std::string& name) const { return file(name).path(); }
-  uint64_t total_bytes() const;  // of tensor data
+  uint64_t total_bytes() const;  // of tensor data; what several names share counts once
   bool sharded() const { return sharded_; }
+  bool pickled() const { return pickled_; }  // read from pytorch_model.bin
   const fs::path& path() const { return folder_; }
-  const std::vector<std::shared_ptr<const SafetensorsFile>>& shards() const { return shards_; }  // by file name
+  const std::vector<std::shared_ptr<const TensorFile>>& shards() const { return shards_; }  // by file name
 
  private:
-  const SafetensorsFile& file(const std::string& name) const;
+  void add_shard(const std::string& shard, const std::map<std::string, std::string>& weight_map);
+  const TensorFile& file(const std::string& name) const;
 
   fs::path folder_;
-  bool sharded_ = false;
-  std::vector<std::shared_ptr<const SafetensorsFile>> shards_;
+  bool sharded_ = false, pickled_ = false;
+  std::vector<std::shared_ptr<const TensorFile>> shards_;
   std::unordered_map<std::string, size_t> home_;  // name -> index into shards_
 };
 
@@ -60,7 +63,10 @@ struct FolderChange {
 // metadata; added tensors go to the end of the last shard; a shard left without tensors is dropped; the index is
 // rewritten only when names changed. Other files are copied verbatim, sub-folders are not. When a tensor changed,
 // weights in other formats (*.bin, *.gguf, consolidated.safetensors, ...) would contradict the new ones: they are left
-// out with a warning. Verified after writing: names as intended, unchanged tensors byte-identical.
+// out with a warning.
+// A pickled source is written as one model.safetensors, in any case; what several names share (a tied head) is written
+// under the first unless config.json says tie_word_embeddings false or one of the names changed.
+// Verified after writing: names as intended, unchanged tensors byte-identical.
 void rewrite_folder(const fs::path& source, const FolderChange& change, const fs::path& destination);
 
 // A tensor to be made when its turn comes; `produce` must give dtype and shape as said.

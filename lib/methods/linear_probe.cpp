@@ -43,17 +43,20 @@ std::vector<double> probe_scores(const Probe& probe, const at::Tensor& x_ND) {
   return {scores.const_data_ptr<double>(), scores.const_data_ptr<double>() + scores.numel()};
 }
 
-ProbeCheck choose_threshold(const std::vector<double>& harmful, const std::vector<double>& harmless) {
+ProbeCheck choose_threshold(const std::vector<double>& harmful, const std::vector<double>& harmless,
+                            std::optional<double> allowed) {
   if (harmful.empty() || harmless.empty())
     fail(Code::kData, "cannot choose a threshold without held-out prompts of both kinds");
   std::vector<double> all = harmful;
   all.insert(all.end(), harmless.begin(), harmless.end());
   std::sort(all.begin(), all.end());
   ProbeCheck best;
+  best.threshold = all.back();
   double least = 3;
   for (size_t i = 0; i + 1 < all.size(); ++i) {
     const double threshold = (all[i] + all[i + 1]) / 2;
-    const double errors = 1 - share_above(harmful, threshold) + share_above(harmless, threshold);
+    const double missed = 1 - share_above(harmful, threshold), alarms = share_above(harmless, threshold);
+    const double errors = allowed ? (alarms > *allowed ? 3 : missed) : missed + alarms;
     if (errors < least) {
       least = errors;
       best.threshold = threshold;

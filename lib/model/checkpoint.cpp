@@ -254,6 +254,7 @@ Checkpoint Checkpoint::open(const fs::path& path) {
 
 const fs::path& Checkpoint::path() const { return impl_->path; }
 bool Checkpoint::is_gguf() const { return !fs::is_directory(impl_->path); }
+bool Checkpoint::is_packed() const { return impl_->source->packed(); }
 const ModelConfig& Checkpoint::config() const { return impl_->config; }
 const Json& Checkpoint::config_json() const { return impl_->json; }
 const text::TextAssets& Checkpoint::text() const { return impl_->text; }
@@ -273,6 +274,7 @@ std::string Checkpoint::dtypes() const {
 }
 
 at::ScalarType Checkpoint::main_dtype() const {
+  if (is_packed()) return at::kBFloat16;
   std::map<at::ScalarType, int64_t> numbers;
   for (const std::string& name : tensor_names()) {
     int64_t count = 1;
@@ -321,25 +323,27 @@ void Checkpoint::forget_pages() const { impl_->source->forget_pages(); }
 
 void write_checkpoint(const Checkpoint& source, const Changes& changes, const fs::path& destination,
                       std::optional<at::ScalarType> dtype) {
-  if (!source.is_gguf() && !dtype) {
+  if (!source.is_gguf() && !source.is_packed() && !dtype) {
     io::FolderChange change;
     change.tensors = changes.tensors;
     change.files = changes.files;
     io::rewrite_folder(source.path(), change, destination);
     return;
   }
-  const at::ScalarType to = dtype.value_or(at::kFloat);
+  const at::ScalarType to = dtype.value_or(source.is_packed() ? at::kBFloat16 : at::kFloat);
+  // Beside packed weights the others keep their own dtype.
+  const auto cast = [&](const at::Tensor& t) { return (source.is_packed() && !dtype ? t : t.to(to)).contiguous(); };
   std::vector<std::pair<std::string, std::function<at::Tensor()>>> tensors;
   std::set<std::string> names;
   for (const std::string& name : source.tensor_names()) {
     names.insert(name);
     tensors.emplace_back(name, [&, name] {
       const auto changed = changes.tensors.find(name);
-      return (changed == changes.tensors.end() ? source.tensor(name) : changed->second).to(to).contiguous();
+      return cast(changed == changes.tensors.end() ? source.tensor(name) : changed->second);
     });
   }
   for (const auto& [name, value] : changes.tensors)
-    if (!names.contains(name)) tensors.emplace_back(name, [&value, to] { return value.to(to).contiguous(); });
+    if (!names.contains(name)) tensors.emplace_back(name, [&value, &cast] { return cast(value); });
   std::map<std::string, std::string> files = source.text_files();
   for (const auto& [name, text] : changes.files) files[name] = text;
   Json config = parse_json(files.at("config.json"), "config.json", Code::kModel);

@@ -35,6 +35,7 @@ class Checkpoint {
 
   const fs::path& path() const;
   bool is_gguf() const;
+  bool is_packed() const;  // a folder with FP8 or MXFP4 weights, seen and written as bf16
   const ModelConfig& config() const;
   const FamilySpec& family() const { return *config().family; }
   const Json& config_json() const;  // as an HF config.json
@@ -77,7 +78,8 @@ struct Changes {
 };
 
 // Writes `source` with `changes` as an HF folder into the existing, empty folder `destination`. From a folder, shards
-// without a change are linked or copied; from GGUF every tensor is written in `dtype` (fp32 keeps it exact).
+// without a change are linked or copied; from GGUF every tensor is written in `dtype` (fp32 keeps it exact), from
+// packed weights in bf16, or `dtype` when given.
 void write_checkpoint(const Checkpoint& source, const Changes& changes, const fs::path& destination,
                       std::optional<at::ScalarType> dtype = std::nullopt);
 

@@ -22,6 +22,7 @@ class Source {
   virtual std::vector<fs::path> weight_files() const = 0;
   virtual std::map<std::string, std::string> text_files() const = 0;
   virtual void forget_pages() const = 0;
+  virtual bool packed() const { return false; }  // whether weights are unpacked on the way out of a folder
 };
 
 std::unique_ptr<Source> open_folder_source(const fs::path& folder);

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "io/tensor_folder.h"
+#include "model/packed.h"
 #include "model/source.h"
 
 namespace suture::model {
@@ -9,9 +10,16 @@ namespace {
 
 class FolderSource : public Source {
  public:
-  explicit FolderSource(const fs::path& folder) : folder_(folder), tensors_(io::TensorFolder::open(folder)) {}
+  explicit FolderSource(const fs::path& folder)
+      : folder_(folder), tensors_(io::TensorFolder::open(folder)), packed_(tensors_, stored_config()) {}
 
-  Json config_json() const override { return read_json(folder_ / "config.json", Code::kModel); }
+  // Of the unpacked weights, when some are packed.
+  Json config_json() const override {
+    Json json = stored_config();
+    if (!packed_.empty() && unpacks(json.value("quantization_config", Json()))) json.erase("quantization_config");
+    return json;
+  }
+  bool packed() const override { return !packed_.empty(); }
   text::TextAssets text() const override { return text::read_text_assets(folder_); }
   std::vector<int32_t> stop_ids() const override {
     std::vector<int32_t> ids = token_ids(config_json(), "eos_token_id");
@@ -20,11 +28,24 @@ class FolderSource : public Source {
         ids.push_back(id);
     return ids;
   }
-  std::vector<std::string> names() const override { return tensors_.names(); }
-  bool has(const std::string& name) const override { return tensors_.has(name); }
-  at::Tensor tensor(const std::string& name) const override { return tensors_.tensor(name); }
-  std::string dtype(const std::string& name) const override { return tensors_.info(name).dtype; }
-  std::vector<int64_t> shape(const std::string& name) const override { return tensors_.info(name).shape; }
+  std::vector<std::string> names() const override {
+    std::vector<std::string> all = tensors_.names();
+    std::erase_if(all, [&](const std::string& name) { return packed_.hides(name); });
+    for (const std::string& name : packed_.names()) all.push_back(name);
+    return all;
+  }
+  bool has(const std::string& name) const override {
+    return packed_.has(name) || (tensors_.has(name) && !packed_.hides(name));
+  }
+  at::Tensor tensor(const std::string& name) const override {
+    return packed_.has(name) ? packed_.tensor(name) : tensors_.tensor(name);
+  }
+  std::string dtype(const std::string& name) const override {
+    return packed_.has(name) ? packed_.dtype(name) : tensors_.info(name).dtype;
+  }
+  std::vector<int64_t> shape(const std::string& name) const override {
+    return packed_.has(name) ? packed_.shape(name) : tensors_.info(name).shape;
+  }
   uint64_t bytes() const override { return tensors_.total_bytes(); }
   std::vector<fs::path> weight_files() const override {
     std::set<fs::path> files;
@@ -40,6 +61,7 @@ class FolderSource : public Source {
       if (entry.is_regular_file() && is_text && !entry.path().filename().string().ends_with(".index.json"))
         files[entry.path().filename().string()] = read_text(entry.path(), Code::kModel);
     }
+    if (packed()) files["config.json"] = to_text(config_json());
     return files;
   }
   void forget_pages() const override {
@@ -47,8 +69,11 @@ class FolderSource : public Source {
   }
 
  private:
+  Json stored_config() const { return read_json(folder_ / "config.json", Code::kModel); }
+
   fs::path folder_;
   io::TensorFolder tensors_;
+  PackedWeights packed_;
 };
 
 }  // namespace

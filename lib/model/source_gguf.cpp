@@ -80,7 +80,7 @@ class GgufSource : public Source {
     for (const auto& info : file_->tensors()) total += info.end - info.begin;
     return total;
   }
-  std::vector<fs::path> weight_files() const override { return {file_->path()}; }
+  std::vector<fs::path> weight_files() const override { return file_->paths(); }
   void forget_pages() const override { file_->forget_pages(); }
   std::map<std::string, std::string> text_files() const override {
     std::map<std::string, std::string> files = text::to_files(text());

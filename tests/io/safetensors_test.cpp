@@ -143,11 +143,25 @@ TEST(Safetensors, ShapesThatOverflow) {
               HasSubstr("leaves part of a byte"));
 }
 
+// Depth must cost no stack, neither in reading nor in the message.
+TEST(Safetensors, DeeplyNestedHeaders) {
+  const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+  EXPECT_THAT(open_complaint(raw_safetensors(std::string("{\"x\":") + std::string(200'000, '['), "")),
+              HasSubstr("not valid JSON"));
+  EXPECT_THAT(open_complaint(raw_safetensors("{\"x\":" + deep + "}", "")), HasSubstr("has no 'dtype'"));
+  EXPECT_THAT(open_complaint(raw_safetensors(R"({"x":{"dtype":"F32","shape":)" + deep + "}}", "")),
+              HasSubstr("tensor 'x': shape holds an array: expected whole numbers"));
+  EXPECT_THAT(
+      open_complaint(raw_safetensors(R"({"x":{"dtype":"F32","shape":[],"data_offsets":[0,)" + deep + "]}}", "")),
+      HasSubstr("data_offsets holds an array"));
+}
+
 TEST(Safetensors, MetadataMayBeAbsentEmptyOrStringsOnly) {
   EXPECT_TRUE(open_bytes(raw_safetensors("{}", ""))->tensors().empty());
   EXPECT_TRUE(open_bytes(raw_safetensors(R"({"__metadata__":{}}   )", ""))->metadata().empty());
   EXPECT_THAT(open_bytes(raw_safetensors(R"({"__metadata__":{"k":"v"}})", ""))->metadata(),
               ElementsAre(Pair("k", "v")));
+  EXPECT_THAT(open_complaint(raw_safetensors(R"({"__metadata__":[]})", "")), HasSubstr("not an object of strings"));
   EXPECT_THAT(open_complaint(raw_safetensors(R"({"__metadata__":{"k":1}})", "")),
               HasSubstr("__metadata__ key 'k' is not a string"));
 }
@@ -203,6 +217,15 @@ TEST(SafetensorsWriter, RoundTripKeepsOrderMetadataAndRowMajorBytes) {
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), sizeof length);
   EXPECT_EQ(length % 8, 0u);
+}
+
+TEST(SafetensorsWriter, TwoEmptyTensorsRoundTrip) {
+  const fs::path path = scratch() / "out.safetensors";
+  write_safetensors(path, {named_bytes("a", at::zeros({0})), named_bytes("b", at::zeros({2, 0}))});
+  const auto file = SafetensorsFile::open(path);
+  EXPECT_THAT(file->names(), UnorderedElementsAre("a", "b"));
+  EXPECT_EQ(file->tensor("b").sizes(), at::IntArrayRef({2, 0}));
+  EXPECT_THAT(file->metadata(), ElementsAre(Pair("format", "pt")));
 }
 
 TEST(SafetensorsWriter, KeepsAFormatThatIsThere) {

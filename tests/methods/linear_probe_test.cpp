@@ -103,6 +103,17 @@ TEST(ChooseThreshold, IsHalfwayWhenTheClassesAreApart) {
   EXPECT_EQ(check.false_alarms, 0);
 }
 
+TEST(ChooseThreshold, CatchesWhatItCanWithinTheAllowedAlarms) {
+  const std::vector<double> harmful = {1, 2, 3, 4}, harmless = {-1, 0, 1.5, 2.5};
+  EXPECT_EQ(choose_threshold(harmful, harmless, 0.5).threshold, 0.5);  // all four, alarms 1.5 and 2.5
+  const ProbeCheck quarter = choose_threshold(harmful, harmless, 0.25);
+  EXPECT_EQ(quarter.threshold, 1.75);  // 2, 3 and 4, alarm 2.5
+  EXPECT_EQ(quarter.caught, 0.75);
+  EXPECT_EQ(quarter.false_alarms, 0.25);
+  EXPECT_EQ(choose_threshold(harmful, harmless, 0).threshold, 2.75);
+  EXPECT_EQ(choose_threshold({0, 1}, {2, 3}, 0).threshold, 3);  // nothing can be caught
+}
+
 TEST(ChooseThreshold, CountsPairsForTheArea) {
   // Pairs (harmful, harmless): 1>0, 1<2, 3>0, 3>2 and no tie: 3 of 4.
   EXPECT_EQ(choose_threshold({1, 3}, {0, 2}).area, 0.75);

@@ -40,6 +40,7 @@ Json settings_of(const AuditConfig& config, const Suites& suites, const std::str
       {"decoding", fmt::format("greedy, at most {} tokens, batch {}", config.generate.max_new, config.generate.batch)},
       {"harmful suite", fmt::format("{} prompts, sha256 {}", suites.harmful.prompts.size(), suites.harmful.digest)},
       {"harmless suite", fmt::format("{} prompts, sha256 {}", suites.harmless.prompts.size(), suites.harmless.digest)},
+      {"special tokens in questions", "encoded as plain text"},
       {"date in templates", "2026-01-01"},
       {"digest", digest}};
 }

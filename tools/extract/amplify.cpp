@@ -69,7 +69,7 @@ struct ResidualConfig {
 struct GateConfig {
   int64_t layer = -1;
   std::vector<fs::path> harmful, harmless, plain;
-  double shrinkage = 0.3;
+  double shrinkage = 0.3, false_alarms = -1;
   template <class V>
   void visit(V& v) {
     v.optional("layer", layer, "0-based block the probe reads; -1: no gate", config::at_least(-1));
@@ -80,6 +80,9 @@ struct GateConfig {
                "take any plain text for harmful");
     v.optional("shrinkage", shrinkage, "added to the covariance's diagonal, as a share of it",
                config::between(1e-6, 10));
+    v.optional("false_alarms", false_alarms,
+               "share of the harmless prompts that may open the gate; -1: where both errors together are least",
+               config::between(-1, 1));
   }
   void check(config::Checker& c) const {
     c.require(layer < 0 || (!harmful.empty() && !harmless.empty()), "layer",
@@ -237,7 +240,7 @@ at::Tensor shuffled(const at::Tensor& x_ND, uint64_t seed, std::string_view name
 }
 
 methods::ProbeCheck cross_checked(const at::Tensor& in_order_harmful_ND, const at::Tensor& in_order_harmless_ND,
-                                  double shrinkage, uint64_t seed) {
+                                  const GateConfig& config, uint64_t seed) {
   const at::Tensor harmful_ND = shuffled(in_order_harmful_ND, seed, "gate, harmful folds");
   const at::Tensor harmless_ND = shuffled(in_order_harmless_ND, seed, "gate, harmless folds");
   std::vector<double> harmful, harmless;
@@ -247,11 +250,12 @@ methods::ProbeCheck cross_checked(const at::Tensor& in_order_harmful_ND, const a
   const int64_t folds = folds_of(harmful_ND, harmless_ND);
   for (int64_t k = 0; k < folds; ++k) {
     const methods::Probe probe =
-        methods::fit_probe(fold(harmful_ND, k, folds, false), fold(harmless_ND, k, folds, false), shrinkage);
+        methods::fit_probe(fold(harmful_ND, k, folds, false), fold(harmless_ND, k, folds, false), config.shrinkage);
     add(harmful, methods::probe_scores(probe, fold(harmful_ND, k, folds, true)));
     add(harmless, methods::probe_scores(probe, fold(harmless_ND, k, folds, true)));
   }
-  return methods::choose_threshold(harmful, harmless);
+  return methods::choose_threshold(harmful, harmless,
+                                   config.false_alarms < 0 ? std::nullopt : std::optional(config.false_alarms));
 }
 
 void add_gate(Work& work) {
@@ -266,7 +270,7 @@ void add_gate(Work& work) {
   at::Tensor harmless_ND = states(chat_prompts(work, config.harmless, sources["harmless"]), "gate, harmless");
   if (const auto plain = plain_starts(work, config.plain, sources["plain"]); !plain.empty())
     harmless_ND = at::cat({harmless_ND, states(plain, "gate, plain text")}, 0);
-  const methods::ProbeCheck check = cross_checked(harmful_ND, harmless_ND, config.shrinkage, work.config.seed);
+  const methods::ProbeCheck check = cross_checked(harmful_ND, harmless_ND, config, work.config.seed);
   const methods::Probe probe = methods::fit_probe(harmful_ND, harmless_ND, config.shrinkage);
   const Json held_out = {
       {"folds", folds_of(harmful_ND, harmless_ND)}, {"area", check.area},       {"caught", check.caught},
