@@ -18,7 +18,8 @@
 namespace suture::cli {
 namespace {
 
-// The build links only LibTorch's CPU part. Must come before anything asks LibTorch about CUDA: it remembers the answer.
+// The build links only LibTorch's CPU part. Must come before anything asks LibTorch about CUDA: it remembers the
+// answer.
 void load_cuda(int64_t index) {
   if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr)
     fail(Code::kResource, "cannot use CUDA: {}; use --device cpu", dlerror());
@@ -60,7 +61,8 @@ void warn_about_origin(const io::VectorStore& store, const fs::path& path, const
     spdlog::warn("the vectors of {} were made from another model than {}", path.string(), origin.path().string());
 }
 
-const io::StoredVector& stored(Stores& stores, const fs::path& path, const std::string& name, const model::Checkpoint* origin) {
+const io::StoredVector& stored(Stores& stores, const fs::path& path, const std::string& name,
+                               const model::Checkpoint* origin) {
   auto it = stores.find(path);
   if (it == stores.end()) {
     it = stores.emplace(path, io::read_vector_store(path)).first;
@@ -77,8 +79,8 @@ hook::Point point(const io::StoredVector& vector, const fs::path& path, std::opt
                   std::optional<int64_t> layer) {
   if (!site) site = hook::site_from(vector.site);
   if (!site)
-    fail(Code::kData, "cannot use vector '{}' of {}: unknown site '{}', expected {}", vector.name, path.string(), vector.site,
-         hook::site_names());
+    fail(Code::kData, "cannot use vector '{}' of {}: unknown site '{}', expected {}", vector.name, path.string(),
+         vector.site, hook::site_names());
   return {*site, layer.value_or(vector.layer)};
 }
 
@@ -114,13 +116,14 @@ void require_same_words(const decode::LanguageModel& model, const decode::Langua
   for (int32_t id = 0; id < int32_t(ours); ++id) {
     const auto a = model.tokenizer->id_to_token(id), b = other.tokenizer->id_to_token(id);
     if (a != b)
-      fail(Code::kModel, "cannot guide: token {} is '{}' to the model and '{}' to the harmful model", id, a.value_or(""),
-           b.value_or(""));
+      fail(Code::kModel, "cannot guide: token {} is '{}' to the model and '{}' to the harmful model", id,
+           a.value_or(""), b.value_or(""));
   }
 }
 
 std::function<decode::Prompt(const std::string&)> make_prompt(const decode::LanguageModel& model,
-                                                              const VoiceSettings& settings, const std::string& adversarial) {
+                                                              const VoiceSettings& settings,
+                                                              const std::string& adversarial) {
   if (settings.raw) {
     if (!settings.system.empty()) fail(Code::kUsage, "cannot use a system prompt without the chat template");
     if (!adversarial.empty()) fail(Code::kUsage, "cannot guide by 'harmful_prompt' without the chat template");
@@ -143,7 +146,8 @@ model::LoadOptions load_options(const Invocation& invocation, std::optional<at::
 }
 
 Json environment() {
-  return {{"suture", SUTURE_VERSION}, {"libtorch", TORCH_VERSION}, {"cpu", cpu_name()}, {"threads", at::get_num_threads()}};
+  return {
+      {"suture", SUTURE_VERSION}, {"libtorch", TORCH_VERSION}, {"cpu", cpu_name()}, {"threads", at::get_num_threads()}};
 }
 
 Json model_record(const model::Checkpoint& checkpoint) {
@@ -170,14 +174,16 @@ void require_new_file(const Invocation& invocation) {
 }
 
 void give(const Invocation& invocation, const Json& json, const std::string& text) {
-  if (!invocation.common.out.empty() && !invocation.common.dry_run) write_atomically(invocation.common.out, to_text(json));
+  if (!invocation.common.out.empty() && !invocation.common.dry_run)
+    write_atomically(invocation.common.out, to_text(json));
   if (invocation.common.json)
     emit(json);
   else
     emit(text);
 }
 
-void require_ids(const std::vector<int32_t>& ids, const model::ModelConfig& config, int64_t more, std::string_view what) {
+void require_ids(const std::vector<int32_t>& ids, const model::ModelConfig& config, int64_t more,
+                 std::string_view what) {
   if (ids.empty()) fail(Code::kData, "cannot use {}: it has no tokens", what);
   for (const int32_t id : ids)
     if (id < 0 || id >= config.vocab)
@@ -250,13 +256,17 @@ Voice make_voice(const decode::LanguageModel& model, const VoiceSettings& settin
   if (!voice.guide) return voice;
   if (!voice.guide->harmful_model.empty()) {
     const model::LoadOptions options{model.transformer.dtype(), model.transformer.device()};
-    voice.other = std::make_unique<decode::LanguageModel>(decode::LanguageModel::load(voice.guide->harmful_model, options));
+    voice.other =
+        std::make_unique<decode::LanguageModel>(decode::LanguageModel::load(voice.guide->harmful_model, options));
     require_same_words(model, *voice.other);
   }
-  auto other = std::make_unique<decode::PlainNextToken>(voice.other ? voice.other->transformer : model.transformer, nullptr, true);
+  auto other = std::make_unique<decode::PlainNextToken>(voice.other ? voice.other->transformer : model.transformer,
+                                                        nullptr, true);
   voice.next = std::make_unique<decode::GuidedNextToken>(
       std::move(voice.next), std::move(other),
-      [lambda = voice.guide->lambda](const at::Tensor& p, const at::Tensor& u) { return methods::guided_log_probs(p, u, lambda); });
+      [lambda = voice.guide->lambda](const at::Tensor& p, const at::Tensor& u) {
+        return methods::guided_log_probs(p, u, lambda);
+      });
   return voice;
 }
 

@@ -18,8 +18,8 @@ namespace suture::config {
 template <>
 struct Names<hook::Site> {
   static constexpr std::pair<std::string_view, hook::Site> table[] = {
-      {"embed", hook::Site::kEmbed},      {"head_out", hook::Site::kHeadOut}, {"attn_out", hook::Site::kAttnOut},
-      {"mlp_key", hook::Site::kMlpKey},   {"mlp_out", hook::Site::kMlpOut},   {"resid_out", hook::Site::kResidOut},
+      {"embed", hook::Site::kEmbed},         {"head_out", hook::Site::kHeadOut}, {"attn_out", hook::Site::kAttnOut},
+      {"mlp_key", hook::Site::kMlpKey},      {"mlp_out", hook::Site::kMlpOut},   {"resid_out", hook::Site::kResidOut},
       {"final_norm", hook::Site::kFinalNorm}};
 };
 
@@ -41,9 +41,10 @@ namespace suture::cli {
 // Error(kResource) when it cannot be.
 model::LoadOptions load_options(const Invocation& invocation, std::optional<at::ScalarType> fallback = std::nullopt);
 
-Json environment();                                      // {"suture", "libtorch", "cpu", "threads"}
-Json model_record(const model::Checkpoint& checkpoint);  // {"path", "digest", "family", "dtypes"}; reads the whole model once
-int64_t peak_rss_bytes();                                // of this process so far
+Json environment();  // {"suture", "libtorch", "cpu", "threads"}
+Json model_record(
+    const model::Checkpoint& checkpoint);  // {"path", "digest", "family", "dtypes"}; reads the whole model once
+int64_t peak_rss_bytes();                  // of this process so far
 
 // For commands without a configuration file: refuses --set.
 void require_no_set(const Invocation& invocation);
@@ -53,9 +54,10 @@ void require_new_file(const Invocation& invocation);
 // Writes `json` to --out when given; prints it under --json, else prints `text`.
 void give(const Invocation& invocation, const Json& json, const std::string& text);
 
-// Error(kData) when `ids` is empty, holds an id that the vocabulary lacks, or does not fit the learned positions together
-// with `more` further tokens. `what` names the text: "prompt 3".
-void require_ids(const std::vector<int32_t>& ids, const model::ModelConfig& config, int64_t more, std::string_view what);
+// Error(kData) when `ids` is empty, holds an id that the vocabulary lacks, or does not fit the learned positions
+// together with `more` further tokens. `what` names the text: "prompt 3".
+void require_ids(const std::vector<int32_t>& ids, const model::ModelConfig& config, int64_t more,
+                 std::string_view what);
 
 // The command's configuration with paths made relative to its file.
 template <class T>
@@ -84,7 +86,8 @@ struct VectorUse {
     v.required("name", name, "vector in the store", config::non_empty());
     v.optional("site", site, "where it acts; the stored site when left out");
     v.optional("layer", layer, "0-based block; the stored one when left out", config::at_least(0));
-    v.optional("tokens", tokens, "all, last, last+N, step N, prompt, generated or index N[,N...]; the stored ones when left out");
+    v.optional("tokens", tokens,
+               "all, last, last+N, step N, prompt, generated or index N[,N...]; the stored ones when left out");
     v.optional("action", action, "add, set, project_out or to_norm");
     v.optional("scale", scale, "multiplier; the stored one when left out");
   }
@@ -118,8 +121,8 @@ struct PlanFile {
 
 // Reads the vectors that `file` names; its paths are already resolved. Error(kData) from the stores.
 hook::Plan make_plan(const PlanFile& file, const model::Checkpoint* origin = nullptr);
-// Reads a plan file. With a transformer the plan must fit it (kModel). With a checkpoint, a store that was made from another
-// one is warned about: edited models differ from their origin, so that is no error.
+// Reads a plan file. With a transformer the plan must fit it (kModel). With a checkpoint, a store that was made from
+// another one is warned about: edited models differ from their origin, so that is no error.
 hook::Plan read_plan(const fs::path& yaml, const model::Transformer* check_against = nullptr,
                      const model::Checkpoint* origin = nullptr);
 
@@ -148,12 +151,12 @@ GuideFile read_guide(const fs::path& yaml);
 struct VoiceSettings {
   fs::path plan, guide;  // YAML files; empty: none
   std::string system;
-  bool raw = false;      // prompts are plain text, not chat
+  bool raw = false;  // prompts are plain text, not chat
 };
 
 // Owns what `next` and `prompt` refer to, except the model it was made for, which must outlive it. Movable.
 struct Voice {
-  std::unique_ptr<const hook::Plan> plan;        // never null, may be empty
+  std::unique_ptr<const hook::Plan> plan;  // never null, may be empty
   std::optional<GuideFile> guide;
   std::unique_ptr<decode::LanguageModel> other;  // the harmful model when it is another checkpoint
   std::unique_ptr<decode::NextToken> next;

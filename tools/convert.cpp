@@ -26,7 +26,8 @@ void require_finite(const model::Checkpoint& checkpoint, at::ScalarType dtype) {
 }
 
 void require_new_folder(const fs::path& out, bool force) {
-  if (fs::exists(out) && !force) fail(Code::kUsage, "cannot write {}: it exists; use --force to replace it", out.string());
+  if (fs::exists(out) && !force)
+    fail(Code::kUsage, "cannot write {}: it exists; use --force to replace it", out.string());
 }
 
 int run(const Invocation& invocation) {

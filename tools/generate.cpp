@@ -32,11 +32,13 @@ decode::GenerateOptions generate_options(const Invocation& invocation) {
   decode::GenerateOptions options;
   options.max_new = invocation.get<int64_t>("max-new");
   options.batch = invocation.get<int64_t>("batch");
-  options.sampling = {invocation.get<double>("temperature"), invocation.get<int64_t>("top-k"), invocation.get<double>("top-p")};
+  options.sampling = {invocation.get<double>("temperature"), invocation.get<int64_t>("top-k"),
+                      invocation.get<double>("top-p")};
   options.seed = invocation.common.seed;
   if (options.max_new < 1) fail(Code::kUsage, "--max-new must be at least 1, got {}", options.max_new);
   if (options.batch < 1) fail(Code::kUsage, "--batch must be at least 1, got {}", options.batch);
-  if (!(options.sampling.temperature >= 0)) fail(Code::kUsage, "--temperature must be at least 0, got {}", options.sampling.temperature);
+  if (!(options.sampling.temperature >= 0))
+    fail(Code::kUsage, "--temperature must be at least 0, got {}", options.sampling.temperature);
   if (options.sampling.top_k < 0) fail(Code::kUsage, "--top-k must be at least 0, got {}", options.sampling.top_k);
   if (!(options.sampling.top_p > 0 && options.sampling.top_p <= 1))
     fail(Code::kUsage, "--top-p must lie in (0, 1], got {}", options.sampling.top_p);
@@ -95,7 +97,8 @@ std::vector<decode::Prompt> make_prompts(const decode::LanguageModel& model, con
     prompts.push_back(voice.prompt(text));
     const std::string what = fmt::format("prompt {}", prompts.size());
     require_ids(prompts.back().ids, model.checkpoint.config(), max_new, what);
-    if (!prompts.back().other_ids.empty()) require_ids(prompts.back().other_ids, model.checkpoint.config(), max_new, what);
+    if (!prompts.back().other_ids.empty())
+      require_ids(prompts.back().other_ids, model.checkpoint.config(), max_new, what);
   }
   return prompts;
 }
@@ -114,7 +117,8 @@ Json generate(const decode::LanguageModel& model, Voice& voice, const std::vecto
     json.push_back(completion_json(model, voice, texts[i], completions[i]));
   }
   const double seconds = watch.seconds();
-  return {{"tokens", tokens}, {"seconds", seconds}, {"tokens_per_second", double(tokens) / seconds}, {"completions", json}};
+  return {
+      {"tokens", tokens}, {"seconds", seconds}, {"tokens_per_second", double(tokens) / seconds}, {"completions", json}};
 }
 
 int run(const Invocation& invocation) {
@@ -130,11 +134,14 @@ int run(const Invocation& invocation) {
   options.stop_ids = model.stop_ids;
   Voice voice = make_voice(model, settings);
   if (invocation.common.check) return make_prompts(model, voice, texts, options.max_new), 0;
-  Json json = {{"model", model.checkpoint.path().string()}, {"dtype", tensor::flag_spelling(model.transformer.dtype())}};
+  Json json = {{"model", model.checkpoint.path().string()},
+               {"dtype", tensor::flag_spelling(model.transformer.dtype())}};
   json["environment"] = environment();
   json.update(voice.to_json());
-  json["sampling"] = {{"temperature", options.sampling.temperature}, {"top_k", options.sampling.top_k},
-                      {"top_p", options.sampling.top_p},             {"seed", options.seed},
+  json["sampling"] = {{"temperature", options.sampling.temperature},
+                      {"top_k", options.sampling.top_k},
+                      {"top_p", options.sampling.top_p},
+                      {"seed", options.seed},
                       {"max_new", options.max_new}};
   json.update(generate(model, voice, texts, options));
   give(invocation, json, text_of(json["completions"]));

@@ -31,11 +31,16 @@ int64_t parameters(const model::Checkpoint& checkpoint) {
 
 std::string activation(model::Activation value) {
   switch (value) {
-    case model::Activation::kSilu: return "silu";
-    case model::Activation::kGelu: return "gelu";
-    case model::Activation::kGeluTanh: return "gelu_tanh";
-    case model::Activation::kRelu: return "relu";
-    case model::Activation::kClampedSwiglu: return "clamped swiglu";
+    case model::Activation::kSilu:
+      return "silu";
+    case model::Activation::kGelu:
+      return "gelu";
+    case model::Activation::kGeluTanh:
+      return "gelu_tanh";
+    case model::Activation::kRelu:
+      return "relu";
+    case model::Activation::kClampedSwiglu:
+      return "clamped swiglu";
   }
   return "?";
 }
@@ -45,9 +50,12 @@ std::string rope_text(const model::Rope& rope, const model::ModelConfig& c) {
   std::string text = fmt::format("rope, theta {}", rope.theta);
   if (rope.dim != c.head_dim) text += fmt::format(" on {} of {} numbers", rope.dim, c.head_dim);
   if (rope.kind == RopeKind::kLinear) text += fmt::format(", linear scaling by {}", rope.factor);
-  if (rope.kind == RopeKind::kDynamic) text += fmt::format(", dynamic scaling by {} beyond {}", rope.factor, rope.original_context);
-  if (rope.kind == RopeKind::kYarn) text += fmt::format(", yarn scaling by {} from {}", rope.factor, rope.original_context);
-  if (rope.kind == RopeKind::kLlama3) text += fmt::format(", llama3 scaling by {} from {}", rope.factor, rope.original_context);
+  if (rope.kind == RopeKind::kDynamic)
+    text += fmt::format(", dynamic scaling by {} beyond {}", rope.factor, rope.original_context);
+  if (rope.kind == RopeKind::kYarn)
+    text += fmt::format(", yarn scaling by {} from {}", rope.factor, rope.original_context);
+  if (rope.kind == RopeKind::kLlama3)
+    text += fmt::format(", llama3 scaling by {} from {}", rope.factor, rope.original_context);
   if (rope.kind == RopeKind::kLongrope) text += fmt::format(", longrope beyond {}", rope.original_context);
   return text;
 }
@@ -158,7 +166,8 @@ std::string size_text(double bytes) {
 std::string first_line(const std::string& text, size_t limit) {
   const std::string line = text.substr(0, text.find('\n'));
   size_t end = std::min(limit, line.size());
-  while (end < line.size() && end > 0 && (static_cast<unsigned char>(line[end]) & 0xC0) == 0x80) --end;  // whole characters
+  while (end < line.size() && end > 0 && (static_cast<unsigned char>(line[end]) & 0xC0) == 0x80)
+    --end;  // whole characters
   return line.substr(0, end) + (end < text.size() ? "..." : "");
 }
 
@@ -191,7 +200,8 @@ class Lines {
 };
 
 void add_shape(Lines& lines, const model::ModelConfig& c, const Json& j) {
-  lines.add("blocks", "{} of width {}, {} norm (epsilon {:.6g})", c.layers, c.width, j["norm"].get<std::string>(), c.eps);
+  lines.add("blocks", "{} of width {}, {} norm (epsilon {:.6g})", c.layers, c.width, j["norm"].get<std::string>(),
+            c.eps);
   lines.add("attention", "{} heads of {}, {} of keys and values{}", c.heads, c.head_dim, c.kv_heads, reach(c));
   lines.add("MLP", "{} wide, {}{}", c.hidden, activation(c.activation), c.traits.gated ? ", gated" : "");
   if (c.experts > 0) {
@@ -226,8 +236,9 @@ std::string screen(const model::Checkpoint& checkpoint, const Json& j) {
   add_shape(lines, checkpoint.config(), j);
   lines.add("weights", "{} parameters, {} ({})", j["parameters"].get<int64_t>(), size_text(j["bytes"].get<double>()),
             checkpoint.dtypes());
-  lines.add("memory", "{} in fp32, {} in bf16, and {} of cache a token in fp32", size_text(j["memory"]["fp32"].get<double>()),
-            size_text(j["memory"]["bf16"].get<double>()), size_text(j["memory"]["cache_fp32_per_token"].get<double>()));
+  lines.add("memory", "{} in fp32, {} in bf16, and {} of cache a token in fp32",
+            size_text(j["memory"]["fp32"].get<double>()), size_text(j["memory"]["bf16"].get<double>()),
+            size_text(j["memory"]["cache_fp32_per_token"].get<double>()));
   add_text(lines, j);
   std::string_view key = "baking";
   if (j["baking"]["places"].empty()) lines.add(key, "nowhere: steer with a plan instead");

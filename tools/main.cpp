@@ -15,10 +15,10 @@ using namespace suture::cli;
 namespace suture::cli {
 
 std::span<const Command* const> commands() {
-  static constexpr const Command* kTable[] = {
-      &kInspect,       &kConvert,        &kGenerate,     &kScore,         &kRun,       &kEditApply, &kEditUndo, &kEditCovariance,
-      &kEditEvaluate,  &kExtractAmplify, &kExtractShow,  &kPatchPlan,     &kPatchBake, &kAuditRun,  &kAuditReport,
-      &kAuditCompare};
+  static constexpr const Command* kTable[] = {&kInspect,      &kConvert,        &kGenerate,    &kScore,
+                                              &kRun,          &kEditApply,      &kEditUndo,    &kEditCovariance,
+                                              &kEditEvaluate, &kExtractAmplify, &kExtractShow, &kPatchPlan,
+                                              &kPatchBake,    &kAuditRun,       &kAuditReport, &kAuditCompare};
   return kTable;
 }
 
@@ -33,9 +33,9 @@ constexpr Group kGroups[] = {
     {"audit", "measure what a model refuses, before and after"},
 };
 
-// A worker thread of LibTorch spins while it waits for the others, by default for milliseconds. On a busy machine it then
-// takes the processor from the very thread that it waits for: four times slower with one other process on two cores,
-// and idle machines gain nothing. OpenMP reads the setting before main, so the program starts itself once more.
+// A worker thread of LibTorch spins while it waits for the others, by default for milliseconds. On a busy machine it
+// then takes the processor from the very thread that it waits for: four times slower with one other process on two
+// cores, and idle machines gain nothing. OpenMP reads the setting before main, so the program starts itself once more.
 void spin_briefly(char** argv) {
   const char* threads = std::getenv("OMP_NUM_THREADS");
   const bool alone = threads != nullptr && std::string_view(threads) == "1";

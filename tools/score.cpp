@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // suture score: token ids, offsets, log-probabilities and perplexity of given texts, as JSON.
+#include "decode/score.h"
+
 #include <charconv>
 #include <cmath>
 
 #include "core/progress.h"
-#include "decode/score.h"
 #include "tensor/dtype.h"
 #include "text/dataset.h"
 #include "text/utf8.h"
@@ -87,7 +88,8 @@ struct Encoded {
 };
 
 // The whole is encoded once, so that tokens come out as a model meets them; a token that reaches into `text` is scored.
-Encoded encode(const text::Tokenizer& tokenizer, const std::string& context, const std::string& text, bool add_special) {
+Encoded encode(const text::Tokenizer& tokenizer, const std::string& context, const std::string& text,
+               bool add_special) {
   Encoded encoded{.text = context + text};
   text::Encoding encoding = tokenizer.encode(encoded.text, {.add_special_tokens = add_special});
   const int64_t border = text::count_code_points(context);
@@ -100,16 +102,19 @@ Encoded encode(const text::Tokenizer& tokenizer, const std::string& context, con
 
 std::string render(const decode::LanguageModel& model, const std::vector<text::Message>& messages, bool open_answer) {
   if (open_answer) return model.render(messages);
-  if (!model.chat_template) fail(Code::kModel, "cannot chat with {}: it has no chat template", model.checkpoint.path().string());
+  if (!model.chat_template)
+    fail(Code::kModel, "cannot chat with {}: it has no chat template", model.checkpoint.path().string());
   const text::SpecialTokens& special = model.checkpoint.text().special;
   return model.chat_template->render(
-      messages, {.add_generation_prompt = false, .bos_token = special.bos, .eos_token = special.eos, .date = model.date});
+      messages,
+      {.add_generation_prompt = false, .bos_token = special.bos, .eos_token = special.eos, .date = model.date});
 }
 
 Encoded encode(const decode::LanguageModel& model, const Item& item, bool chat) {
   if (!item.ids.empty()) return {.score = {item.ids, 1}};
   if (!model.tokenizer)
-    fail(Code::kModel, "cannot score text with {}: it has no tokenizer.json; use --ids", model.checkpoint.path().string());
+    fail(Code::kModel, "cannot score text with {}: it has no tokenizer.json; use --ids",
+         model.checkpoint.path().string());
   const text::Tokenizer& words = *model.tokenizer;
   if (!item.messages.empty()) return encode(words, "", render(model, item.messages, false), false);
   if (!chat) return encode(words, item.context, item.text, true);
@@ -162,7 +167,8 @@ int run(const Invocation& invocation) {
     require_ids(texts.back().score.ids, model.checkpoint.config(), 0, item.place);
   }
   if (invocation.common.check) return 0;
-  Json json = {{"model", model.checkpoint.path().string()}, {"dtype", tensor::flag_spelling(model.transformer.dtype())}};
+  Json json = {{"model", model.checkpoint.path().string()},
+               {"dtype", tensor::flag_spelling(model.transformer.dtype())}};
   json["plan"] = plan.empty() ? Json(nullptr) : plan.to_json();
   json["rows"] = Json::array();
   Progress progress("score", int64_t(texts.size()), "texts");

@@ -191,8 +191,7 @@ void add_changes(Document& document, const Json& report) {
         fmt::format("{}: {}", text_of(change.value("subject", Json(""))), text_of(change.value("what", Json("")))), 3});
     KeyValues facts;
     const Json named = change.value("facts", Json::object());
-    for (const auto& [key, value] : named.items())
-      facts.entries.emplace_back(key, text_of(value));
+    for (const auto& [key, value] : named.items()) facts.entries.emplace_back(key, text_of(value));
     if (!facts.entries.empty()) document.add(facts);
     const Json tensors = change.value("tensors", Json::array());
     if (tensors.empty()) continue;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files: read-only maps, and outputs that appear whole or not at all.
 //
-// AtomicFile and AtomicFolder write to a hidden sibling of the target, sync it, and rename on commit(). Without commit()
-// the destructor removes what was written and the target is untouched.
+// AtomicFile and AtomicFolder write to a hidden sibling of the target, sync it, and rename on commit(). Without
+// commit() the destructor removes what was written and the target is untouched.
 #pragma once
 #include <cstddef>
 #include <cstdio>

@@ -36,8 +36,10 @@ Json parse_json(std::string_view text, const std::string& origin, Code code) {
   } catch (const Json::parse_error& error) {
     const auto [line, column] = line_and_column(text, error.byte == 0 ? 0 : error.byte - 1);
     std::string reason = error.what();
-    if (const size_t colon = reason.find("; "); colon != std::string::npos) reason = reason.substr(colon + 2);
-    else if (const size_t syntax = reason.rfind(": "); syntax != std::string::npos) reason = reason.substr(syntax + 2);
+    if (const size_t colon = reason.find("; "); colon != std::string::npos)
+      reason = reason.substr(colon + 2);
+    else if (const size_t syntax = reason.rfind(": "); syntax != std::string::npos)
+      reason = reason.substr(syntax + 2);
     fail(code, "cannot read {}:{}:{}: not valid JSON: {}", origin, line, column, reason);
   }
 }

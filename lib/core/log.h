@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Log lines go to stderr; stdout belongs to results. Use spdlog's functions (spdlog::info, warn, debug) after set_up_log().
+// Log lines go to stderr; stdout belongs to results. Use spdlog's functions (spdlog::info, warn, debug) after
+// set_up_log().
 #pragma once
 #include <spdlog/spdlog.h>
 

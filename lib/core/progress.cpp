@@ -18,7 +18,8 @@ std::atomic<bool> visible{true};
 
 std::string clock_text(double seconds) {
   const auto s = int64_t(seconds + 0.5);
-  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60) : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60)
+                  : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
 }  // namespace
@@ -68,8 +69,8 @@ void Progress::draw(bool last) {
   }
   const int width = 24;
   const int full = total_ > 0 ? int(width * std::min(done_, total_) / total_) : 0;
-  fmt::print(stderr, "\r\x1b[K{} [{}{}] {}{}", what_, std::string(size_t(full), '#'), std::string(size_t(width - full), '-'),
-             tail, last ? "\n" : "");
+  fmt::print(stderr, "\r\x1b[K{} [{}{}] {}{}", what_, std::string(size_t(full), '#'),
+             std::string(size_t(width - full), '-'), tail, last ? "\n" : "");
   std::fflush(stderr);
 }
 

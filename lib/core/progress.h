@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress of long work on stderr: a bar with rate and time left on a terminal, a plain line every few seconds elsewhere.
-// Also where long work notices an interrupt: advance() throws Error(kInterrupted) after SIGINT or SIGTERM.
+// Progress of long work on stderr: a bar with rate and time left on a terminal, a plain line every few seconds
+// elsewhere. Also where long work notices an interrupt: advance() throws Error(kInterrupted) after SIGINT or SIGTERM.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -8,9 +8,9 @@
 
 namespace suture {
 
-void catch_interrupts();            // installs the signal handlers; call once from main
+void catch_interrupts();  // installs the signal handlers; call once from main
 void throw_if_interrupted();
-void set_progress_visible(bool);    // off under --quiet; on by default
+void set_progress_visible(bool);  // off under --quiet; on by default
 
 class Progress {
  public:

@@ -22,7 +22,7 @@ struct GenerateOptions {
   int64_t batch = 32;
   std::vector<int32_t> stop_ids;
   Sampling sampling;
-  uint64_t seed = 0;  // row i samples from the stream (seed, "generate/<i>")
+  uint64_t seed = 0;                            // row i samples from the stream (seed, "generate/<i>")
   std::function<void(int64_t tokens)> on_step;  // after every step, with the tokens that it made
 };
 

@@ -89,7 +89,8 @@ Complaints named_families(const std::vector<SourceFile>& files) {
       std::regex::icase);
   static const std::set<std::string> kFolders = {"model", "decode", "steps", "methods", "audit", "hook", "tools"};
   const auto applies = [](const SourceFile& file) {
-    return is_product(file) && kFolders.contains(file.folder()) && !file.path.filename().string().starts_with("family_");
+    return is_product(file) && kFolders.contains(file.folder()) &&
+           !file.path.filename().string().starts_with("family_");
   };
   return look_through(files, applies, [](const SourceFile&, const std::string& line) -> std::string {
     std::smatch match;

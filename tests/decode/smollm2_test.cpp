@@ -17,8 +17,8 @@
 namespace suture::decode {
 namespace {
 
-// Logits reach 25, where fp32 numbers lie 2e-6 apart. Thirty blocks of differently ordered sums moved them by 4e-5 at most;
-// the expected ones are rounded to 1e-5.
+// Logits reach 25, where fp32 numbers lie 2e-6 apart. Thirty blocks of differently ordered sums moved them by 4e-5 at
+// most; the expected ones are rounded to 1e-5.
 constexpr double kLogitTolerance = 1e-4;
 
 fs::path model_path() {
@@ -41,7 +41,8 @@ class SmolLM2 : public testing::Test {
     expected = nullptr;
   }
   void SetUp() override {
-    ASSERT_NE(model, nullptr) << model_path() << " is absent: run the tests through 'make test', which fetches the model";
+    ASSERT_NE(model, nullptr) << model_path()
+                              << " is absent: run the tests through 'make test', which fetches the model";
   }
 
   static inline const LanguageModel* model = nullptr;
@@ -63,7 +64,8 @@ TEST_F(SmolLM2, WeightsAreDequantisedBitForBit) {
 
 TEST_F(SmolLM2, TextsGiveTheSameTokens) {
   for (const auto& [name, text] : (*expected)["texts"].items())
-    EXPECT_EQ(model->words().encode(text["text"].get<std::string>()).ids, text["ids"].get<std::vector<int32_t>>()) << name;
+    EXPECT_EQ(model->words().encode(text["text"].get<std::string>()).ids, text["ids"].get<std::vector<int32_t>>())
+        << name;
   for (const Json& each : (*expected)["tokenised"])
     EXPECT_EQ(model->words().encode(each["text"].get<std::string>()).ids, each["ids"].get<std::vector<int32_t>>())
         << each["text"];
@@ -73,7 +75,8 @@ TEST_F(SmolLM2, TemplateGivesTheSameText) {
   const text::SpecialTokens& special = model->checkpoint.text().special;
   for (const Json& each : (*expected)["templates"]) {
     std::vector<text::Message> messages;
-    for (const Json& m : each["messages"]) messages.push_back({m["role"].get<std::string>(), m["content"].get<std::string>()});
+    for (const Json& m : each["messages"])
+      messages.push_back({m["role"].get<std::string>(), m["content"].get<std::string>()});
     const bool open = each["add_generation_prompt"].get<bool>();
     EXPECT_EQ(model->chat_template->render(
                   messages, {.add_generation_prompt = open, .bos_token = special.bos, .eos_token = special.eos}),
@@ -94,7 +97,8 @@ TEST_F(SmolLM2, LogitsEqualTransformers) {
       const auto row = size_t(t);
       const float* got = logits[t].const_data_ptr<float>();
       for (size_t k = 0; k < text["top_ids"][row].size(); ++k)
-        worst = std::max(worst, std::abs(got[text["top_ids"][row][k].get<int64_t>()] - text["top_logits"][row][k].get<double>()));
+        worst = std::max(
+            worst, std::abs(got[text["top_ids"][row][k].get<int64_t>()] - text["top_logits"][row][k].get<double>()));
       for (size_t k = 0; k < fixed.size(); ++k)
         worst = std::max(worst, std::abs(got[fixed[k]] - text["fixed_logits"][row][k].get<double>()));
       const double lse = at::logsumexp(logits[t].to(at::kDouble), 0).item<double>();

@@ -92,12 +92,14 @@ TEST(Packed, OtherQuantisationsAreRefusedByName) {
 
 TEST(Pickled, ComputesAndIsWrittenAsTheSafetensorsFolder) {
   const Checkpoint pickled = Checkpoint::open(folder("llama-bin")), plain = Checkpoint::open(folder("llama-gqa"));
-  for (const std::string& name : plain.tensor_names()) EXPECT_TRUE(pickled.tensor(name).equal(plain.tensor(name))) << name;
+  for (const std::string& name : plain.tensor_names())
+    EXPECT_TRUE(pickled.tensor(name).equal(plain.tensor(name))) << name;
   const fs::path out = fresh("bin");
   write_checkpoint(pickled, {}, out);
   EXPECT_FALSE(fs::exists(out / "pytorch_model.bin"));
   const Checkpoint written = Checkpoint::open(out);
-  for (const std::string& name : plain.tensor_names()) EXPECT_TRUE(written.tensor(name).equal(plain.tensor(name))) << name;
+  for (const std::string& name : plain.tensor_names())
+    EXPECT_TRUE(written.tensor(name).equal(plain.tensor(name))) << name;
 }
 
 }  // namespace

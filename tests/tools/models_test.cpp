@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// inspect, convert, generate and score on the tiny checkpoints: what one command says must agree with what another does.
+// inspect, convert, generate and score on the tiny checkpoints: what one command says must agree with what another
+// does.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -70,7 +71,8 @@ TEST(Convert, GgufScoresAsItsFolder) {
     std::vector<std::string> from_folder = {"score", source}, converted = {"score", "out"};
     from_folder.insert(from_folder.end(), rest.begin(), rest.end());
     converted.insert(converted.end(), rest.begin(), rest.end());
-    EXPECT_EQ(run_json(from_folder, folder)["rows"][0]["log_probs"], run_json(converted, folder)["rows"][0]["log_probs"]);
+    EXPECT_EQ(run_json(from_folder, folder)["rows"][0]["log_probs"],
+              run_json(converted, folder)["rows"][0]["log_probs"]);
   }
 }
 
@@ -86,7 +88,8 @@ TEST(Convert, ToBf16AndBackIsStable) {
 TEST(Inspect, DigestFollowsTheWeights) {
   const TempFolder folder;
   run_json({"convert", kModel, "--out", "copy"}, folder);
-  const Json model = run_json({"inspect", kModel, "--digest"}, folder), copy = run_json({"inspect", "copy", "--digest"}, folder);
+  const Json model = run_json({"inspect", kModel, "--digest"}, folder),
+             copy = run_json({"inspect", "copy", "--digest"}, folder);
   EXPECT_EQ(model["digest"], copy["digest"]);
   run_json({"convert", kModel, "--out", "half", "--dtype", "bf16"}, folder);
   EXPECT_NE(model["digest"], run_json({"inspect", "half", "--digest"}, folder)["digest"]);
@@ -123,7 +126,8 @@ TEST(Score, AddsUp) {
   EXPECT_EQ(whole["ids"], after["ids"]);
   EXPECT_EQ(whole["log_probs"], after["log_probs"]);
   EXPECT_EQ(whole["context"], 1);
-  EXPECT_EQ(after["offsets"][after["context"].get<size_t>()], Json({11, after["offsets"][after["context"].get<size_t>()][1]}))
+  EXPECT_EQ(after["offsets"][after["context"].get<size_t>()],
+            Json({11, after["offsets"][after["context"].get<size_t>()][1]}))
       << "scoring starts where the prompt of 11 characters ends";
 }
 
@@ -162,13 +166,16 @@ TEST(Generate, GuideAgainstItselfChangesNothing) {
   EXPECT_EQ(generate(folder, {"--guide", tool_file("guide-zero.yaml")})["completions"], plain) << "lambda 0";
   // The system prompt is the guide's: both models see the same text.
   const Json same = generate(folder, {"--system", "answer everything"})["completions"];
-  EXPECT_EQ(generate(folder, {"--system", "answer everything", "--guide", tool_file("guide.yaml")})["completions"], same);
+  EXPECT_EQ(generate(folder, {"--system", "answer everything", "--guide", tool_file("guide.yaml")})["completions"],
+            same);
   EXPECT_NE(generate(folder, {"--guide", tool_file("guide.yaml")})["completions"], plain) << "lambda 0.9";
 }
 
 TEST(Generate, SamplingRepeatsUnderASeedAndNotUnderAnother) {
   const TempFolder folder;
-  const auto sample = [&](const char* seed) { return generate(folder, {"--temperature", "1", "--seed", seed})["completions"]; };
+  const auto sample = [&](const char* seed) {
+    return generate(folder, {"--temperature", "1", "--seed", seed})["completions"];
+  };
   EXPECT_EQ(sample("3"), sample("3"));
   EXPECT_NE(sample("3"), sample("4"));
 }
@@ -176,17 +183,21 @@ TEST(Generate, SamplingRepeatsUnderASeedAndNotUnderAnother) {
 // Rows of a batch and of a file do not depend on each other.
 TEST(Generate, FilesGiveWhatSinglePromptsGive) {
   const TempFolder folder;
-  const Json many = run_json({"generate", kModel, "--file", tool_file("prompts.jsonl"), "--max-new", "12"}, folder)["completions"];
-  const Json lines = run_json({"generate", kModel, "--file", tool_file("prompts.txt"), "--max-new", "12", "--batch", "1"}, folder);
+  const Json many =
+      run_json({"generate", kModel, "--file", tool_file("prompts.jsonl"), "--max-new", "12"}, folder)["completions"];
+  const Json lines =
+      run_json({"generate", kModel, "--file", tool_file("prompts.txt"), "--max-new", "12", "--batch", "1"}, folder);
   ASSERT_EQ(many.size(), 2U);
   EXPECT_EQ(many, lines["completions"]);
-  const Json one = run_json({"generate", kModel, many[1]["prompt"].get<std::string>(), "--max-new", "12"}, folder)["completions"];
+  const Json one =
+      run_json({"generate", kModel, many[1]["prompt"].get<std::string>(), "--max-new", "12"}, folder)["completions"];
   EXPECT_EQ(one[0], many[1]);
 }
 
 TEST(Generate, WritesItsJsonToOut) {
   const TempFolder folder;
-  const Outcome outcome = run_suture({"generate", kModel, kPrompt, "--max-new", "4", "--out", "made.json"}, folder.path());
+  const Outcome outcome =
+      run_suture({"generate", kModel, kPrompt, "--max-new", "4", "--out", "made.json"}, folder.path());
   ASSERT_EQ(outcome.exit, 0) << outcome.err;
   const Json written = read_json(folder / "made.json");
   EXPECT_EQ(outcome.out, written["completions"][0]["completion"].get<std::string>() + "\n");

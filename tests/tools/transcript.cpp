@@ -58,7 +58,8 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 
 std::vector<std::string> environment() {
   std::vector<std::string> variables;
-  for (const char* name : {"PATH", "HOME", "SUTURE_DEMO_MODEL", "OMP_NUM_THREADS", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"})
+  for (const char* name :
+       {"PATH", "HOME", "SUTURE_DEMO_MODEL", "OMP_NUM_THREADS", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"})
     if (const char* value = std::getenv(name)) variables.push_back(fmt::format("{}={}", name, value));
   return variables;
 }

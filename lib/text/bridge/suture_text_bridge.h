@@ -3,7 +3,8 @@
 //
 // Conventions
 //   Text        UTF-8, passed as pointer and length; inputs need no terminating zero and are only read during the call.
-//   Errors      A function that can fail takes `error` last (never null). On failure it returns null (or -1), leaves its
+//   Errors      A function that can fail takes `error` last (never null). On failure it returns null (or -1), leaves
+//   its
 //               outputs untouched and sets error->message to a string that the caller frees with
 //               suture_text_error_clear; error->line is the template line (from 1) or 0 where there is none. On success
 //               *error is not written. Callers start from {0, 0, 0}.
