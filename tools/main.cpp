@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command table. To add a command: define its row in tools/<group>/<name>.cpp, declare it in tools/commands.h, list
 // it here.
+#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -50,5 +51,8 @@ void spin_briefly(char** argv) {
 
 int main(int argc, char** argv) {
   spin_briefly(argv);
+  // A freed model goes back to the system instead of staying as a heap that the next one does not quite fit into: an
+  // audit of three subjects peaked a quarter higher.
+  ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
   return run({argv + (argc > 0 ? 1 : 0), argv + argc}, commands(), kGroups);
 }

@@ -43,7 +43,7 @@ FamilySpec llama() {
   spec.mlp_bias_flag = "mlp_bias";
   spec.ignored_tensors.push_back("rope.freqs");
   spec.baking_note =
-      "transformers and llama.cpp load these biases; vLLM loads them; SGLang has no down projection bias";
+      "transformers and llama.cpp load attention and MLP biases; vLLM loads both; SGLang ignores MLP biases";
   spec.about = "biases by flag";
   return spec;
 }

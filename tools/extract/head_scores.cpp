@@ -31,10 +31,10 @@ std::string provenance_lines(const Json& provenance) {
 
 std::string show_store(const io::VectorStore& store) {
   std::string text = provenance_lines(store.provenance);
-  text += fmt::format("{:<14}{:<11}{:>5}  {:>9}  {:>6}  {:<9}{}\n", "vector", "site", "layer", "norm", "scale",
+  text += fmt::format("{:<16}{:<11}{:>5}  {:>9}  {:>6}  {:<9}{}\n", "vector", "site", "layer", "norm", "scale",
                       "tokens", "method");
   for (const io::StoredVector& v : store.vectors) {
-    text += fmt::format("{:<14}{:<11}{:>5}  {:>9.4g}  {:>6.3g}  {:<9}{}\n", v.name, v.site, v.layer,
+    text += fmt::format("{:<16}{:<11}{:>5}  {:>9.4g}  {:>6.3g}  {:<9}{}\n", v.name, v.site, v.layer,
                         v.value_D.norm().item<double>(), v.scale, v.where, v.method);
     if (v.attributes.contains("heads")) {
       text += "  heads";
